@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The bundle's sand.json: parsed and checked in one pass that reports all problems, each with file,
+ * JSON pointer, what was found and what is expected. Whoever holds a Manifest holds a valid one. */
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "macro.h"
+
+typedef enum Runtime {
+        RUNTIME_PYTHON3,
+        RUNTIME_EXEC,
+        RUNTIME_NATIVE,
+        _RUNTIME_MAX,
+        _RUNTIME_INVALID = -1,
+} Runtime;
+
+const char *runtime_to_string(Runtime r);        /* "python3" */
+const char *runtime_worker(Runtime r);           /* "sand-worker-python" */
+Runtime runtime_from_string(const char *s);
+
+typedef enum Receipts {
+        RECEIPTS_SAMPLE, /* failed, slow, and a bounded sample of the rest */
+        RECEIPTS_FAILED,
+        RECEIPTS_ALL,
+        _RECEIPTS_MAX,
+        _RECEIPTS_INVALID = -1,
+} Receipts;
+
+typedef struct FunctionSpec {
+        char *name;
+        Runtime runtime;
+        char **handler;        /* one string, or exec's argv */
+        uint64_t timeout_usec; /* of one event's run */
+        uint64_t payload_max;  /* bytes, of event and result */
+        char *content_type;    /* of results; NULL: application/json */
+        unsigned warm, max;    /* instances */
+        unsigned events;       /* that one process serves; 0: no limit */
+        unsigned queue_max;    /* waiting events */
+        uint64_t queue_bytes;  /* of their payloads */
+        uint64_t memory;       /* RLIMIT_DATA of one instance, bytes */
+        uint64_t tasks_max;    /* RLIMIT_NPROC of the function's uid */
+        char **environment;    /* "KEY=VALUE", the application's and the function's merged */
+} FunctionSpec;
+
+typedef struct Manifest {
+        char *name;
+        FunctionSpec *functions; /* in the file's order */
+        size_t n_functions;
+        char **resources;        /* "MemoryMax=1G": for the [Service] section of the machine's unit */
+        uint64_t idle_usec;      /* USEC_INFINITY: the machine never exits by itself */
+        Receipts receipts;
+        json_object *json;       /* the document itself */
+} Manifest;
+
+typedef struct Problem {
+        char *file;     /* relative to the bundle */
+        char *pointer;  /* RFC 6901; "" is the document; NULL where there is none (syntax error) */
+        unsigned line;  /* 1...; 0: not known */
+        char *message;  /* what was found and what is expected */
+} Problem;
+
+typedef struct Problems {
+        Problem *items;
+        size_t n;
+} Problems;
+
+int problems_add(Problems *p, const char *file, const char *pointer, unsigned line,
+                 const char *format, ...) _printf_(5, 6);
+/* "sand.json:12: /functions/resize/timeout: found ..., expected ...\n" for each. Caller frees. */
+char *problems_to_string(const Problems *p);
+void problems_done(Problems *p);
+
+/* Reads sand.json below the bundle directory `dir_fd`. With `check_files` it also looks whether each
+ * handler's file is there, is within the bundle and (exec) may be executed.
+ * 0 and *ret, or -EBADMSG with at least one problem, or another negative errno. */
+int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **ret);
+/* The same for a text of `size` bytes; `file` names it in problems. */
+int manifest_parse(const char *file, const char *text, size_t size, Problems *problems, Manifest **ret);
+Manifest *manifest_free(Manifest *m);
+DEFINE_POINTER_CLEANUP(Manifest *, manifest_free);
+
+const FunctionSpec *manifest_find(const Manifest *m, const char *name);
+
+/* [a-z][a-z0-9-]{0,62} */
+bool app_name_is_valid(const char *s);
+/* [A-Za-z_][A-Za-z0-9_-]{0,63} */
+bool function_name_is_valid(const char *s);
+
+/* systemd.time(7) spans ("5min 20s", "infinity") and sizes ("16M", base 1024). -EINVAL, -ERANGE. */
+int parse_time_span(const char *s, uint64_t *ret_usec);
+int parse_size(const char *s, uint64_t *ret_bytes);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What SAND's programs say to each other. Every channel speaks D-Bus, peer to peer, little endian or
+ * big, with descriptor passing. Needs no library: the daemons read it beside sd-bus, workers and
+ * libsand beside their own small peer (daemons/libsand/wire.h).
+ *
+ * Types: an execution or invocation id is 32 lower-case hex digits; a deadline is an absolute time in
+ * microseconds of CLOCK_MONOTONIC (0: none); a payload is a variant that holds `ay`, the bytes, or
+ * `h`, a memfd with F_SEAL_SEAL|F_SEAL_SHRINK|F_SEAL_GROW|F_SEAL_WRITE whose size is the payload's.
+ *
+ * A usage is `(ttt)`: wall-clock microseconds from hand-over to the reply, CPU microseconds, peak
+ * resident memory in bytes. */
+
+/* The socket NAME.sock of a machine, offered by sand-supervisord to gatewayd, globald, sandctl, and
+ * (Invoke and Send) to its own instances.
+ *
+ * Invoke(s target, s execution, t deadline, s content_type, a{ss} headers, v payload)
+ *        -> (s content_type, (ttt) usage, v payload)
+ *   target        a function's name, or `app/function` (refused until calls cross applications)
+ *   execution     empty: the supervisor makes one. From an instance: ignored, it inherits its own
+ *   content_type  of the payload; empty: not known
+ *   headers       metadata of the event, keys in lower case; known: traceparent, caller
+ * Send takes the same arguments and answers (s execution) once the event is queued.
+ * Describe() -> (s json): application, version, functions with their limits.
+ * Signal GoAway(): send nothing more on this connection, close it after the last reply.
+ *
+ * Errors: org.sand.Error.X with the body (s message, s error, s cause, (ttt) usage): `error` is the
+ * exception's class or X, `cause` what the function's author needs to see (may be empty). */
+#define SAND_APP_PATH "/org/sand/App1"
+#define SAND_APP_INTERFACE "org.sand.App1"
+#define SAND_INVOKE_SIGNATURE "ssts"     /* then a{ss}, then v */
+#define SAND_INVOKE_FULL_SIGNATURE "sstsa{ss}v"
+#define SAND_REPLY_FULL_SIGNATURE "s(ttt)v"
+#define SAND_ERROR_FULL_SIGNATURE "sss(ttt)"
+
+/* The socket NAME.control, offered by sand-supervisord to root on the host.
+ *
+ * Prepare(s version): load that version's manifest and all its workers beside the running ones and
+ *   keep them until the caller's connection closes. Errors: InvalidBundle, LoadFailed.
+ * Reload() -> (s version): make the version that `current` names the running one, taking what
+ *   Prepare loaded. Old workers finish their events. Errors as above; then the old version goes on.
+ * Drain(): GoAway to all, finish, exit. Answered at once.
+ * State() -> (s json): version, uptime, per function queue, running, waiting, counters. */
+#define SAND_CONTROL_PATH "/org/sand/Control1"
+#define SAND_CONTROL_INTERFACE "org.sand.Control1"
+
+/* Supervisor and worker, over a socketpair, descriptor SAND_CHANNEL_FD of the worker. The supervisor
+ * is the D-Bus server. The worker sends its whole authentication (EXTERNAL without an argument,
+ * NEGOTIATE_UNIX_FD, BEGIN) and its first message without waiting for the answers.
+ *
+ * Worker's signals: Loaded(); LoadFailed(s message, s error, s cause), then it exits.
+ * Supervisor's call: Fork(a(hh) instances) -> (ai pids): for each a fresh instance with `socket` as
+ *   SAND_CHANNEL_FD and `log` as standard output and error; its pid, or a negative errno. The child
+ *   is made by clone3(CLONE_PARENT): the supervisor reaps it.
+ * End of file: the worker exits at once. */
+#define SAND_WORKER_PATH "/org/sand/Worker1"
+#define SAND_WORKER_INTERFACE "org.sand.Worker1"
+
+/* Supervisor and instance, over the socket that Fork passed.
+ *
+ * Instance's signal: Ready(), in one send with its authentication.
+ * Supervisor's call: Handle(s execution, s invocation, t deadline, s content_type, a{ss} headers,
+ *   v payload) -> (s content_type, (ttt) usage, v payload), or an error as above.
+ * Then the instance waits: for the next Handle, or for end of file, at which it exits with 0.
+ * While it handles an event it may call Invoke and Send of SAND_APP_INTERFACE. */
+#define SAND_INSTANCE_PATH "/org/sand/Instance1"
+#define SAND_INSTANCE_INTERFACE "org.sand.Instance1"
+#define SAND_HANDLE_FULL_SIGNATURE "sstsa{ss}v"
+
+#define SAND_CHANNEL_FD 3
+
+/* A worker's environment, set by the supervisor, removed before user code runs unless marked (kept).
+ * Its arguments: the function's handler, as in the manifest; its working directory: the version. */
+#define SAND_ENV_APP "SAND_APP"           /* (kept) application */
+#define SAND_ENV_FUNCTION "SAND_FUNCTION" /* (kept) function */
+#define SAND_ENV_VERSION "SAND_VERSION"   /* (kept) version, N-HASH */
+#define SAND_ENV_CONTENT_TYPE "SAND_CONTENT_TYPE"   /* of results, when the manifest says one */
+#define SAND_ENV_PAYLOAD_MAX "SAND_PAYLOAD_MAX"     /* bytes, decimal, of a result or a call */
+#define SAND_ENV_MEMORY "SAND_MEMORY"     /* RLIMIT_DATA of an instance, bytes, decimal; the worker sets
+                                             it in the child, so that loading is not bound by it */
+/* Set in exec and native instances for the event at hand (kept). */
+#define SAND_ENV_EXECUTION "SAND_EXECUTION"
+#define SAND_ENV_INVOCATION "SAND_INVOCATION"
+#define SAND_ENV_DEADLINE "SAND_DEADLINE" /* microseconds of CLOCK_MONOTONIC, decimal */
+#define SAND_ENV_BUS "SAND_BUS"           /* where sand-call reaches its instance */
+
+/* Payloads from this size on travel as a sealed memfd. */
+#define SAND_MEMFD_THRESHOLD (512U * 1024U)
+
+/* Nothing that the programs exchange is larger than this, whatever a manifest says. */
+#define SAND_PAYLOAD_HARD_MAX (UINT64_C(64) * 1024 * 1024)
+
+/* sand-hostd on the system bus. */
+#define SAND_HOST_NAME "org.sand.Host1"
+#define SAND_HOST_PATH "/org/sand/Host1"
+#define SAND_HOST_INTERFACE "org.sand.Host1"
+
+/* Where things are on a host. */
+#define SAND_RUN_DIR "/run/sand"
+#define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, NAME.control */
+#define SAND_STATE_DIR "/var/lib/sand"
+#define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json */
+#define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
+#define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
+
+/* And inside a machine. */
+#define SAND_MACHINE_VERSIONS_DIR "/run/sand/versions"         /* = SAND_APPS_DIR/NAME, read-only */
+#define SAND_MACHINE_JOURNAL_SOCKET "/run/sand/journal/socket" /* = /run/systemd/journal/socket */
+#define SAND_MACHINE_NOTIFY_SOCKET "/run/sand/notify"          /* = /run/systemd/notify */
