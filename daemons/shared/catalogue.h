@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* SAND_CATALOGUE_DIR/NAME.json: what hostd publishes of an application, by rename, world-readable,
+ * without secrets; what gatewayd and globald know. A name that is not there does not exist.
+ *
+ * {"name":"thumbnails","version":"3-0f3a...","hash":"...","uid_base":1000000,
+ *  "functions":{"resize":{"runtime":"native","timeout_usec":30000000,"payload_max":16777216,
+ *                         "queue_max":1000,"content_type":"image/jpeg"}}} */
+
+#include "manifest.h"
+
+typedef struct CatalogueFunction {
+        char *name, *content_type; /* content_type: NULL when the manifest says nothing */
+        Runtime runtime;
+        uint64_t timeout_usec, payload_max;
+} CatalogueFunction;
+
+typedef struct CatalogueEntry {
+        char *name, *version, *hash;
+        uint32_t uid_base;
+        CatalogueFunction *functions;
+        size_t n_functions;
+} CatalogueEntry;
+
+/* Reads one entry from the directory. -ENOENT: no such application; -EBADMSG: not an entry. */
+int catalogue_read(int dir_fd, const char *name, CatalogueEntry **ret);
+/* Sorted names of all entries; caller frees with strv_free(). */
+int catalogue_list(int dir_fd, char ***ret);
+CatalogueEntry *catalogue_entry_free(CatalogueEntry *e);
+DEFINE_POINTER_CLEANUP(CatalogueEntry *, catalogue_entry_free);
+const CatalogueFunction *catalogue_find(const CatalogueEntry *e, const char *function);
+
+/* Writes an entry by rename, with fsync of file and directory; or removes it. */
+int catalogue_publish(int dir_fd, const Manifest *m, const char *name, const char *version,
+                      const char *hash, uint32_t uid_base);
+int catalogue_withdraw(int dir_fd, const char *name);
