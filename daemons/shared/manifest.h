@@ -85,11 +85,12 @@ DEFINE_POINTER_CLEANUP(Manifest *, manifest_free);
 
 const FunctionSpec *manifest_find(const Manifest *m, const char *name);
 
-/* [a-z][a-z0-9-]{0,62} */
+/* [a-z][a-z0-9-]{0,62}, without a '-' at its end: systemd takes no such machine */
 bool app_name_is_valid(const char *s);
 /* [A-Za-z_][A-Za-z0-9_-]{0,63} */
 bool function_name_is_valid(const char *s);
 
-/* systemd.time(7) spans ("5min 20s", "infinity") and sizes ("16M", base 1024). -EINVAL, -ERANGE. */
+/* systemd.time(7) spans ("5min 20s", "infinity": USEC_INFINITY) and sizes ("16M", base 1024; no "infinity").
+ * -EINVAL, -ERANGE. */
 int parse_time_span(const char *s, uint64_t *ret_usec);
 int parse_size(const char *s, uint64_t *ret_bytes);

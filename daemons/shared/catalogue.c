@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "catalogue.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "protocol.h"
+#include "text.h"
+
+#define ENTRY_SIZE_MAX (4U * 1024U * 1024U)
+#define ENTRY_FUNCTIONS_MAX 4096U
+#define NAMES_MAX 65536U
+#define SUFFIX ".json"
+
+/* ".NAME.json.new" */
+#define FILE_NAME_MAX (1 + 63 + sizeof(SUFFIX) + sizeof(".new"))
+
+static void function_done(CatalogueFunction *f) {
+        free(f->name);
+        free(f->content_type);
+}
+
+CatalogueEntry *catalogue_entry_free(CatalogueEntry *e) {
+        if (!e)
+                return NULL;
+        for (size_t i = 0; i < e->n_functions; i++)
+                function_done(e->functions + i);
+        free(e->functions);
+        free(e->name);
+        free(e->version);
+        free(e->hash);
+        free(e);
+        return NULL;
+}
+
+const CatalogueFunction *catalogue_find(const CatalogueEntry *e, const char *function) {
+        assert(e);
+        assert(function);
+
+        for (size_t i = 0; i < e->n_functions; i++)
+                if (streq(e->functions[i].name, function))
+                        return e->functions + i;
+        return NULL;
+}
+
+/* ---- reading ---- */
+
+static int get_string(json_object *object, const char *key, size_t max, char **ret) {
+        json_object *value;
+        const char *s;
+        size_t l;
+
+        if (!json_object_object_get_ex(object, key, &value) || !json_object_is_type(value, json_type_string))
+                return -EBADMSG;
+        s = json_object_get_string(value);
+        l = (size_t) json_object_get_string_len(value);
+        if (l == 0 || l > max || strlen(s) != l || !utf8_is_valid(s, l))
+                return -EBADMSG;
+        *ret = strdup(s);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int get_uint(json_object *object, const char *key, uint64_t max, uint64_t *ret) {
+        json_object *value;
+        uint64_t n;
+
+        if (!json_object_object_get_ex(object, key, &value) || !json_object_is_type(value, json_type_int) ||
+            json_object_get_int64(value) < 0)
+                return -EBADMSG;
+        n = json_object_get_uint64(value);
+        if (n > max)
+                return -EBADMSG;
+        *ret = n;
+        return 0;
+}
+
+static int read_function(const char *name, json_object *object, CatalogueFunction *f) {
+        _cleanup_(freep) char *runtime = NULL;
+        int r;
+
+        if (!function_name_is_valid(name) || !json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_string(object, "runtime", 64, &runtime);
+        if (r < 0)
+                return r;
+        f->runtime = runtime_from_string(runtime);
+        if (f->runtime == _RUNTIME_INVALID)
+                return -EBADMSG;
+        r = get_uint(object, "timeout_usec", USEC_INFINITY, &f->timeout_usec);
+        if (r < 0)
+                return r;
+        r = get_uint(object, "payload_max", SAND_PAYLOAD_HARD_MAX, &f->payload_max);
+        if (r < 0)
+                return r;
+        if (json_object_object_get_ex(object, "content_type", NULL)) {
+                r = get_string(object, "content_type", 256, &f->content_type);
+                if (r < 0)
+                        return r;
+        }
+        return free_and_strdup(&f->name, name);
+}
+
+static int read_functions(json_object *object, CatalogueEntry *e) {
+        json_object *functions;
+        size_t n;
+
+        if (!json_object_object_get_ex(object, "functions", &functions) ||
+            !json_object_is_type(functions, json_type_object))
+                return -EBADMSG;
+        n = (size_t) json_object_object_length(functions);
+        if (n > ENTRY_FUNCTIONS_MAX)
+                return -EBADMSG;
+        e->functions = calloc(n + 1, sizeof(CatalogueFunction));
+        if (!e->functions)
+                return -ENOMEM;
+        json_object_object_foreach(functions, name, value) {
+                int r = read_function(name, value, e->functions + e->n_functions++);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int read_entry(const char *name, json_object *object, CatalogueEntry **ret) {
+        _cleanup_(catalogue_entry_freep) CatalogueEntry *e = calloc(1, sizeof(CatalogueEntry));
+        uint64_t uid_base;
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        if (!json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_string(object, "name", 63, &e->name);
+        if (r < 0)
+                return r;
+        if (!streq(e->name, name))
+                return -EBADMSG;
+        r = get_string(object, "version", 256, &e->version);
+        if (r < 0)
+                return r;
+        r = get_string(object, "hash", 256, &e->hash);
+        if (r < 0)
+                return r;
+        r = get_uint(object, "uid_base", UINT32_MAX, &uid_base);
+        if (r < 0)
+                return r;
+        e->uid_base = (uint32_t) uid_base;
+        r = read_functions(object, e);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(e);
+        return 0;
+}
+
+static int read_file(int dir_fd, const char *file, char **ret, size_t *ret_size) {
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(closep) int fd = -EBADF;
+        struct stat st;
+        size_t size = 0;
+
+        fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return errno == ELOOP ? -EBADMSG : -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || st.st_size > ENTRY_SIZE_MAX)
+                return -EBADMSG;
+        /* published files never change: what is shorter or longer is none of ours */
+        text = malloc((size_t) st.st_size + 1);
+        if (!text)
+                return -ENOMEM;
+        while (size < (size_t) st.st_size) {
+                ssize_t n = read(fd, text + size, (size_t) st.st_size - size);
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n == 0)
+                        return -EBADMSG;
+                size += n > 0 ? (size_t) n : 0;
+        }
+        text[size] = '\0';
+        *ret = TAKE_PTR(text);
+        *ret_size = size;
+        return 0;
+}
+
+static json_object *parse_text(const char *text, size_t size) {
+        struct json_tokener *tokener = json_tokener_new_ex(16);
+        json_object *object;
+
+        if (!tokener)
+                return NULL;
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        object = json_tokener_parse_ex(tokener, text, (int) size + 1);
+        json_tokener_free(tokener);
+        return object;
+}
+
+static int file_name(const char *name, const char *prefix, const char *suffix, char ret[static FILE_NAME_MAX]) {
+        if (!app_name_is_valid(name))
+                return -EINVAL;
+        (void) snprintf(ret, FILE_NAME_MAX, "%s%s" SUFFIX "%s", prefix, name, suffix);
+        return 0;
+}
+
+int catalogue_read(int dir_fd, const char *name, CatalogueEntry **ret) {
+        _cleanup_(freep) char *text = NULL;
+        char file[FILE_NAME_MAX];
+        json_object *object;
+        size_t size;
+        int r;
+
+        assert(dir_fd >= 0);
+        assert(name);
+        assert(ret);
+
+        if (file_name(name, "", "", file) < 0)
+                return -ENOENT; /* no application can have this name */
+        r = read_file(dir_fd, file, &text, &size);
+        if (r < 0)
+                return r;
+        object = parse_text(text, size);
+        r = object ? read_entry(name, object, ret) : -EBADMSG;
+        (void) json_object_put(object);
+        return r;
+}
+
+static int compare_names(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static void closedirp(DIR **d) {
+        if (*d)
+                (void) closedir(*d);
+}
+
+static char *name_of_file(const char *file) {
+        size_t l = strlen(file), suffix = strlen(SUFFIX);
+        char *name;
+
+        if (l <= suffix || !streq(file + l - suffix, SUFFIX))
+                return NULL;
+        name = strndup(file, l - suffix);
+        if (name && app_name_is_valid(name))
+                return name;
+        free(name);
+        return NULL;
+}
+
+int catalogue_list(int dir_fd, char ***ret) {
+        _cleanup_(closedirp) DIR *d = NULL;
+        _cleanup_(strv_freep) char **names = NULL;
+        size_t n = 0, allocated = 0;
+        int fd;
+
+        assert(dir_fd >= 0);
+        assert(ret);
+
+        /* a descriptor of its own: the position of dir_fd is the caller's */
+        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        d = fdopendir(fd);
+        if (!d) {
+                int r = -errno;
+                (void) safe_close(fd);
+                return r;
+        }
+        for (;;) {
+                struct dirent *entry;
+                char *name;
+
+                errno = 0;
+                entry = readdir(d);
+                if (!entry)
+                        break;
+                if (n + 2 > allocated) {
+                        size_t more = MAX(allocated * 2, (size_t) 16);
+                        char **grown = realloc(names, more * sizeof(char *));
+                        if (!grown)
+                                return -ENOMEM;
+                        names = grown;
+                        allocated = more;
+                        names[n] = NULL;
+                }
+                name = name_of_file(entry->d_name);
+                if (!name)
+                        continue;
+                names[n++] = name;
+                names[n] = NULL;
+                if (n >= NAMES_MAX)
+                        return -E2BIG;
+        }
+        if (errno > 0)
+                return -errno;
+        if (n > 1)
+                qsort(names, n, sizeof(char *), compare_names);
+        if (!names) {
+                names = calloc(1, sizeof(char *));
+                if (!names)
+                        return -ENOMEM;
+        }
+        *ret = TAKE_PTR(names);
+        return 0;
+}
+
+/* ---- writing ---- */
+
+/* Adds a value that is then the object's, also when this fails. */
+static int add(json_object *object, const char *key, json_object *value) {
+        if (!value)
+                return -ENOMEM;
+        if (json_object_object_add(object, key, value) < 0) {
+                (void) json_object_put(value);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static int add_string(json_object *object, const char *key, const char *value) {
+        return add(object, key, json_object_new_string(value));
+}
+
+static int add_uint(json_object *object, const char *key, uint64_t value) {
+        return add(object, key, json_object_new_uint64(value));
+}
+
+static int add_function(json_object *functions, const FunctionSpec *f) {
+        json_object *object = json_object_new_object();
+
+        if (add(functions, f->name, object) < 0 ||
+            add_string(object, "runtime", runtime_to_string(f->runtime)) < 0 ||
+            add_uint(object, "timeout_usec", f->timeout_usec) < 0 ||
+            add_uint(object, "payload_max", f->payload_max) < 0 ||
+            add_uint(object, "queue_max", f->queue_max) < 0)
+                return -ENOMEM;
+        return f->content_type ? add_string(object, "content_type", f->content_type) : 0;
+}
+
+static int build_entry(json_object *object, const Manifest *m, const char *name, const char *version,
+                       const char *hash, uint32_t uid_base) {
+        json_object *functions = json_object_new_object();
+
+        if (add(object, "functions", functions) < 0 ||
+            add_string(object, "name", name) < 0 ||
+            add_string(object, "version", version) < 0 ||
+            add_string(object, "hash", hash) < 0 ||
+            add_uint(object, "uid_base", uid_base) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < m->n_functions; i++)
+                if (add_function(functions, m->functions + i) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+static int write_all(int fd, const char *text, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, text, size);
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n > 0) {
+                        text += n;
+                        size -= (size_t) n;
+                }
+        }
+        return 0;
+}
+
+/* The new file, complete and on disk, or nothing. */
+static int write_new(int dir_fd, const char *file, const char *text) {
+        _cleanup_(closep) int fd = -EBADF;
+        int r;
+
+        if (unlinkat(dir_fd, file, 0) < 0 && errno != ENOENT) /* left over from a crash */
+                return -errno;
+        fd = openat(dir_fd, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (fd < 0)
+                return -errno;
+        r = fchmod(fd, 0644) < 0 ? -errno : 0; /* whatever the umask */
+        if (r >= 0)
+                r = write_all(fd, text, strlen(text));
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r < 0)
+                (void) unlinkat(dir_fd, file, 0);
+        return r;
+}
+
+/* fsync() refuses what is open with O_PATH. */
+static int sync_directory(int dir_fd) {
+        _cleanup_(closep) int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0 || fsync(fd) < 0)
+                return -errno;
+        return 0;
+}
+
+int catalogue_publish(int dir_fd, const Manifest *m, const char *name, const char *version,
+                      const char *hash, uint32_t uid_base) {
+        char file[FILE_NAME_MAX], new_file[FILE_NAME_MAX];
+        json_object *object;
+        const char *text;
+        int r;
+
+        assert(dir_fd >= 0);
+        assert(m);
+        assert(version);
+        assert(hash);
+
+        if (!name || file_name(name, "", "", file) < 0 || file_name(name, ".", ".new", new_file) < 0)
+                return -EINVAL;
+        object = json_object_new_object();
+        if (!object)
+                return -ENOMEM;
+        r = build_entry(object, m, name, version, hash, uid_base);
+        text = r < 0 ? NULL
+                     : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+        r = text ? write_new(dir_fd, new_file, text) : -ENOMEM;
+        (void) json_object_put(object);
+        if (r < 0)
+                return r;
+        if (renameat(dir_fd, new_file, dir_fd, file) < 0) {
+                r = -errno;
+                (void) unlinkat(dir_fd, new_file, 0);
+                return r;
+        }
+        return sync_directory(dir_fd);
+}
+
+int catalogue_withdraw(int dir_fd, const char *name) {
+        char file[FILE_NAME_MAX];
+
+        assert(dir_fd >= 0);
+        assert(name);
+
+        if (file_name(name, "", "", file) < 0)
+                return -ENOENT;
+        if (unlinkat(dir_fd, file, 0) < 0)
+                return -errno;
+        return sync_directory(dir_fd);
+}

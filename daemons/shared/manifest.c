@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "manifest.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "manifest-reader.h"
+#include "path.h"
+#include "protocol.h"
+#include "text.h"
+
+#define MANIFEST_FILE "sand.json"
+#define FUNCTIONS_MAX 256U
+
+#define MIB (UINT64_C(1024) * 1024)
+#define GIB (1024 * MIB)
+
+static const struct {
+        const char *name, *worker;
+} runtimes[_RUNTIME_MAX] = {
+        [RUNTIME_PYTHON3] = { "python3", "sand-worker-python" },
+        [RUNTIME_EXEC]    = { "exec",    "sand-worker-exec" },
+        [RUNTIME_NATIVE]  = { "native",  "sand-worker-native" },
+};
+
+const char *runtime_to_string(Runtime r) {
+        assert(r >= 0 && r < _RUNTIME_MAX);
+        return runtimes[r].name;
+}
+
+const char *runtime_worker(Runtime r) {
+        assert(r >= 0 && r < _RUNTIME_MAX);
+        return runtimes[r].worker;
+}
+
+Runtime runtime_from_string(const char *s) {
+        for (int i = 0; s && i < _RUNTIME_MAX; i++)
+                if (streq(s, runtimes[i].name))
+                        return (Runtime) i;
+        return _RUNTIME_INVALID;
+}
+
+bool app_name_is_valid(const char *s) {
+        size_t l = s ? strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
+
+        /* systemd takes no machine's name that ends in '-' */
+        return l > 0 && l <= 63 && !s[l] && s[0] >= 'a' && s[0] <= 'z' && s[l - 1] != '-';
+}
+
+bool function_name_is_valid(const char *s) {
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789-";
+        size_t l = s ? strspn(s, letters) : 0;
+
+        return l > 0 && l <= 64 && !s[l] && s[0] != '-' && !(s[0] >= '0' && s[0] <= '9');
+}
+
+/* ---- readers of single keys ---- */
+
+static void read_name(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        if (!json_object_is_type(value, json_type_string) || !app_name_is_valid(json_object_get_string(value))) {
+                reader_mismatch(rd, at, value, key->expected);
+                return;
+        }
+        if (free_and_strdup((char **) ((char *) target + key->offset), json_object_get_string(value)) < 0)
+                rd->error = -ENOMEM;
+}
+
+static void read_receipts(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        static const char *const names[] = {
+                [RECEIPTS_SAMPLE] = "sample", [RECEIPTS_FAILED] = "failed", [RECEIPTS_ALL] = "all",
+        };
+
+        if (json_object_is_type(value, json_type_string))
+                for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                        if (streq(json_object_get_string(value), names[i])) {
+                                ((Manifest *) target)->receipts = (Receipts) i;
+                                return;
+                        }
+        reader_mismatch(rd, at, value, key->expected);
+}
+
+static void read_network(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        if (!json_object_is_type(value, json_type_string))
+                reader_mismatch(rd, at, value, key->expected);
+        else if (!streq(json_object_get_string(value), "none"))
+                reader_mismatch(rd, at, value, "\"none\": another network is not served by this version of SAND");
+}
+
+static void read_schema(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        if (!json_object_is_type(value, json_type_string))
+                reader_mismatch(rd, at, value, key->expected);
+}
+
+static void read_runtime(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        FunctionSpec *spec = target;
+
+        spec->runtime = _RUNTIME_INVALID;
+        if (json_object_is_type(value, json_type_string))
+                spec->runtime = runtime_from_string(json_object_get_string(value));
+        if (spec->runtime == _RUNTIME_INVALID)
+                reader_mismatch(rd, at, value, key->expected);
+}
+
+static void read_tasks_max(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        uint64_t n;
+
+        if (!json_get_integer(value, &n) || n < key->min || n > key->max)
+                reader_mismatch(rd, at, value, key->expected);
+        else
+                *(uint64_t *) ((char *) target + key->offset) = n;
+}
+
+/* ---- a function ---- */
+
+#define FIELD(f) offsetof(FunctionSpec, f)
+#define UNSERVED(n) { .name = n, .read = read_unserved }
+
+static const Key instances_keys[] = {
+        { "warm", read_unsigned, FIELD(warm), 0, 4096, "a number of instances from 0 to 4096" },
+        { "max", read_unsigned, FIELD(max), 1, 4096, "a number of instances from 1 to 4096" },
+        { "events", read_unsigned, FIELD(events), 0, 1000000000, "a number of events from 0 (no limit) to 1000000000" },
+        {}
+};
+
+static const Key queue_keys[] = {
+        { "max", read_unsigned, FIELD(queue_max), 1, 1000000, "a number of events from 1 to 1000000" },
+        { "bytes", read_size, FIELD(queue_bytes), 1, 4 * GIB, "a size from \"1\" to \"4G\", such as \"64M\"" },
+        {}
+};
+
+static const Key function_resources_keys[] = {
+        { "TasksMax", read_tasks_max, FIELD(tasks_max), 1, 4194304, "a number of tasks from 1 to 4194304" },
+        UNSERVED("AllowedCPUs"),
+        UNSERVED("AllowedMemoryNodes"),
+        UNSERVED("CPUQuota"),
+        UNSERVED("CPUQuotaPeriodSec"),
+        UNSERVED("CPUWeight"),
+        UNSERVED("IOWeight"),
+        UNSERVED("MemoryHigh"),
+        UNSERVED("MemoryLow"),
+        UNSERVED("MemoryMax"),
+        UNSERVED("MemoryMin"),
+        UNSERVED("MemorySwapMax"),
+        {}
+};
+
+static const Key function_keys[] = {
+        { "runtime", read_runtime, .expected = "\"python3\", \"exec\" or \"native\"", .required = true },
+        { "handler", read_nothing, .expected = "\"module.function\" (python3), \"path.so:symbol\" (native) or "
+                                               "[\"program\", ...] (exec)", .required = true },
+        { "timeout", read_span, FIELD(timeout_usec), USEC_PER_MSEC, 24 * USEC_PER_HOUR,
+          "a time span from \"1ms\" to \"24h\", such as \"30s\"" },
+        { "payload_max", read_size, FIELD(payload_max), 1, SAND_PAYLOAD_HARD_MAX,
+          "a size from \"1\" to \"64M\", such as \"16M\"" },
+        { "content_type", read_content_type, FIELD(content_type), .expected = "a media type such as \"image/jpeg\"" },
+        { "instances", read_members, .keys = instances_keys },
+        { "queue", read_members, .keys = queue_keys },
+        { "memory", read_size, FIELD(memory), MIB, 1024 * GIB, "a size from \"1M\" to \"1T\", such as \"128M\"" },
+        { "resources", read_members, .keys = function_resources_keys },
+        { "environment", read_environment, FIELD(environment), .expected = "an object of variables" },
+        UNSERVED("credentials"),
+        UNSERVED("retry"),
+        UNSERVED("on_success"),
+        UNSERVED("on_failure"),
+        {}
+};
+
+static void function_done(FunctionSpec *f) {
+        free(f->name);
+        strv_free(f->handler);
+        free(f->content_type);
+        strv_free(f->environment);
+        *f = (FunctionSpec) {};
+}
+
+/* What holds between the keys of one function. */
+static void read_function(Reader *rd, const Place *at, json_object *value, FunctionSpec *spec) {
+        Place instances = { .parent = at, .key = "instances" }, handler_at = { .parent = at, .key = "handler" };
+        json_object *handler;
+
+        read_object(rd, at, value, function_keys, spec);
+        if (spec->warm > spec->max)
+                reader_complain(rd, &instances, "found %u warm instances, expected no more than max, %u",
+                                spec->warm, spec->max);
+        if (spec->runtime != _RUNTIME_INVALID && json_object_object_get_ex(value, "handler", &handler))
+                read_handler(rd, &handler_at, handler, spec);
+}
+
+static void read_functions(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        Manifest *m = target;
+        size_t n;
+
+        if (!json_object_is_type(value, json_type_object)) {
+                reader_mismatch(rd, at, value, key->expected);
+                return;
+        }
+        n = (size_t) json_object_object_length(value);
+        if (n == 0 || n > FUNCTIONS_MAX) {
+                reader_complain(rd, at, "found %zu functions, expected from 1 to %u", n, FUNCTIONS_MAX);
+                return;
+        }
+        m->functions = calloc(n, sizeof(FunctionSpec));
+        if (!m->functions) {
+                rd->error = -ENOMEM;
+                return;
+        }
+        json_object_object_foreach(value, name, member) {
+                Place place = { .parent = at, .key = name };
+                FunctionSpec *spec = m->functions + m->n_functions++;
+
+                *spec = (FunctionSpec) {
+                        .name = strdup(name), .runtime = _RUNTIME_INVALID,
+                        .timeout_usec = 30 * USEC_PER_SEC, .payload_max = 16 * MIB,
+                        .warm = 0, .max = 16, .events = 1, .queue_max = 1000, .queue_bytes = 64 * MIB,
+                        .memory = 128 * MIB, .tasks_max = 64,
+                };
+                if (!spec->name)
+                        rd->error = -ENOMEM;
+                if (!function_name_is_valid(name))
+                        reader_complain(rd, &place, "found a function named \"%.64s\", expected 1 to 64 letters, "
+                                        "digits, _ or -, the first a letter or _", name);
+                read_function(rd, &place, member, spec);
+        }
+}
+
+/* ---- the application ---- */
+
+/* What is read of the document, and is no part of a Manifest. */
+typedef struct Document {
+        Manifest manifest; /* first: readers take either */
+        char **environment;
+} Document;
+
+#define APP_FIELD(f) offsetof(Document, f)
+
+static const Key document_keys[] = {
+        { "$schema", read_schema, .expected = "a string" },
+        { "name", read_name, APP_FIELD(manifest.name), .required = true,
+          .expected = "1 to 63 lower-case letters, digits or -, the first a letter, the last no -" },
+        { "functions", read_functions, .expected = "an object of functions", .required = true },
+        { "environment", read_environment, APP_FIELD(environment), .expected = "an object of variables" },
+        { "resources", read_resources, APP_FIELD(manifest.resources), .expected = "an object of properties" },
+        { "network", read_network, .expected = "\"none\"" },
+        { "idle", read_span, APP_FIELD(manifest.idle_usec), 10 * USEC_PER_MSEC, USEC_INFINITY,
+          "a time span of at least \"10ms\", such as \"5min\", or \"infinity\"" },
+        { "receipts", read_receipts, .expected = "\"sample\", \"failed\" or \"all\"" },
+        UNSERVED("workflows"),
+        UNSERVED("triggers"),
+        UNSERVED("mounts"),
+        UNSERVED("packages"),
+        UNSERVED("build"),
+        UNSERVED("allow"),
+        {}
+};
+
+static void merge_environments(Reader *rd, Document *d) {
+        Place document = {}, functions = { .parent = &document, .key = "functions" };
+
+        for (size_t i = 0; i < d->manifest.n_functions; i++) {
+                FunctionSpec *f = d->manifest.functions + i;
+                Place function = { .parent = &functions, .key = f->name },
+                      at = { .parent = &function, .key = "environment" };
+                char **merged;
+
+                if (!f->name || environment_merge(rd, &at, d->environment, f->environment, &merged) < 0) {
+                        rd->error = -ENOMEM;
+                        return;
+                }
+                strv_free(f->environment);
+                f->environment = merged;
+        }
+}
+
+static void manifest_done(Manifest *m) {
+        for (size_t i = 0; i < m->n_functions; i++)
+                function_done(m->functions + i);
+        free(m->functions);
+        free(m->name);
+        strv_free(m->resources);
+        (void) json_object_put(m->json);
+        *m = (Manifest) {};
+}
+
+Manifest *manifest_free(Manifest *m) {
+        if (m)
+                manifest_done(m);
+        free(m);
+        return NULL;
+}
+
+static int read_document(Reader *rd, Manifest **ret) {
+        Document d = { .manifest = { .idle_usec = 5 * USEC_PER_MINUTE, .receipts = RECEIPTS_SAMPLE } };
+        Place document = {};
+        Manifest *m = NULL;
+
+        read_object(rd, &document, json_text_root(rd->text), document_keys, &d);
+        merge_environments(rd, &d);
+        strv_free(d.environment);
+
+        if (rd->error >= 0 && !rd->bad) {
+                m = malloc(sizeof(Manifest));
+                if (!m)
+                        rd->error = -ENOMEM;
+        }
+        if (!m) {
+                manifest_done(&d.manifest);
+                return rd->error < 0 ? rd->error : -EBADMSG;
+        }
+        *m = d.manifest;
+        m->json = json_object_get(json_text_root(rd->text));
+        *ret = m;
+        return 0;
+}
+
+static int parse_at(int dir_fd, const char *file, const char *text, size_t size, Problems *problems,
+                    Manifest **ret) {
+        _cleanup_(json_text_freep) JsonText *t = NULL;
+        int r;
+
+        r = json_text_parse(file, text, size, problems, &t);
+        if (r < 0)
+                return r;
+        return read_document(&(Reader) { .file = file, .text = t, .problems = problems, .dir_fd = dir_fd }, ret);
+}
+
+int manifest_parse(const char *file, const char *text, size_t size, Problems *problems, Manifest **ret) {
+        assert(file);
+        assert(text || size == 0);
+        assert(problems);
+        assert(ret);
+
+        return parse_at(-EBADF, file, text, size, problems, ret);
+}
+
+/* All of a file that is not larger than a manifest may be, and one byte more if it is. */
+static int read_text(int fd, char **ret, size_t *ret_size) {
+        _cleanup_(freep) char *text = malloc(JSON_TEXT_SIZE_MAX + 1);
+        size_t size = 0;
+
+        if (!text)
+                return -ENOMEM;
+        while (size <= JSON_TEXT_SIZE_MAX) {
+                ssize_t n = read(fd, text + size, JSON_TEXT_SIZE_MAX + 1 - size);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += (size_t) n;
+        }
+        *ret = TAKE_PTR(text);
+        *ret_size = size;
+        return 0;
+}
+
+static int open_manifest(int dir_fd, Problems *problems) {
+        _cleanup_(closep) int fd = -EBADF;
+        struct stat st;
+        int r;
+
+        fd = open_beneath(dir_fd, MANIFEST_FILE, O_RDONLY, 0, 0);
+        if (fd == -ENOENT)
+                r = problems_add(problems, MANIFEST_FILE, NULL, 0, "found no such file, expected it at the top "
+                                 "of the bundle");
+        else if (fd == -EXDEV)
+                r = problems_add(problems, MANIFEST_FILE, NULL, 0, "found a link out of the bundle, expected a file");
+        else if (fd == -ELOOP)
+                r = problems_add(problems, MANIFEST_FILE, NULL, 0, "found a link to itself, expected a file");
+        else if (fd < 0)
+                return fd;
+        else if (fstat(fd, &st) < 0)
+                return -errno;
+        else if (!S_ISREG(st.st_mode))
+                r = problems_add(problems, MANIFEST_FILE, NULL, 0, "found no regular file, expected one");
+        else
+                return TAKE_FD(fd);
+        return r < 0 ? r : -EBADMSG;
+}
+
+int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **ret) {
+        _cleanup_(closep) int fd = -EBADF;
+        _cleanup_(freep) char *text = NULL;
+        size_t size;
+        int r;
+
+        assert(dir_fd >= 0);
+        assert(problems);
+        assert(ret);
+
+        fd = open_manifest(dir_fd, problems);
+        if (fd < 0)
+                return fd;
+        r = read_text(fd, &text, &size);
+        if (r < 0)
+                return r;
+        return parse_at(check_files ? dir_fd : -EBADF, MANIFEST_FILE, text, size, problems, ret);
+}
+
+const FunctionSpec *manifest_find(const Manifest *m, const char *name) {
+        assert(m);
+        assert(name);
+
+        for (size_t i = 0; i < m->n_functions; i++)
+                if (streq(m->functions[i].name, name))
+                        return m->functions + i;
+        return NULL;
+}
