@@ -20,7 +20,16 @@ typedef struct WorkerRuntime {
         int (*start)(void);
         /* One event, in the instance, with the type's contract of <sand/function.h>. */
         int (*handle)(sand_context *context, const void *event, size_t size);
+        /* Around a batch of forks, in the worker, and in each instance before start(); what fork() would
+         * run as handlers of pthread_atfork(). May be NULL. */
+        void (*before_fork)(void);
+        void (*after_fork_parent)(void);
+        void (*after_fork_child)(void);
 } WorkerRuntime;
+
+/* Fills in an error; the strings are copied. Returns `r`. */
+int load_error(LoadError *e, int r, const char *error, const char *cause, const char *format, ...)
+        __attribute__((__format__(__printf__, 5, 6)));
 
 /* main() of a worker; returns its exit status. */
 int worker_main(const WorkerRuntime *runtime, int argc, char *argv[]);
