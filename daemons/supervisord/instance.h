@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The process that handles one event (or, where the function asks for it, one after another).
+ *
+ *   STARTING --pid and Ready--> WAITING --hand-over--> BUSY --reply--> ENDED --reaped--> gone
+ *
+ * An instance that has answered lingers: it sleeps until housekeeping closes its socket, so that its exit does
+ * not run before the caller wakes. From ENDED on it counts no more as one of the function's. */
+
+#include <systemd/sd-bus.h>
+
+#include "children.h"
+#include "event.h"
+#include "output.h"
+
+typedef struct Worker Worker;
+
+typedef enum InstanceState { INSTANCE_NEW, INSTANCE_STARTING, INSTANCE_WAITING, INSTANCE_BUSY, INSTANCE_ENDED } InstanceState;
+
+typedef struct Instance Instance;
+struct Instance {
+        Worker *worker;
+        InstanceState state;
+        Child child;
+        Output output;
+        sd_bus *bus;
+        bool ready;             /* has said so */
+        Instance *prev, *next;  /* in the list of its state; NEW: in none */
+
+        Event *event;
+        char execution[EVENT_ID_LENGTH + 1], invocation[EVENT_ID_LENGTH + 1]; /* of the last event */
+        uint64_t queued_usec, started_usec, deadline;
+        bool expired;           /* killed at its deadline */
+        uint64_t served;
+        uint64_t closed_usec;   /* of ENDED: when the socket was closed; 0: not yet */
+        uint64_t oom_kills;     /* of the machine when the event was handed over */
+        const char *result;     /* of the last event, for its receipt: "ok" or an error's name */
+        Usage usage;
+};
+
+/* Makes the channel; the worker then forks. *ret_socket and *ret_log are the process's ends. */
+int instance_new(Worker *worker, Instance **ret, int *ret_socket, int *ret_log);
+/* The worker's answer: a pid, or a negative errno (then the instance is freed). */
+void instance_forked(Instance *i, pid_t pid);
+/* Hands an event over; takes ownership. */
+int instance_handle(Instance *i, Event *e, uint64_t deadline);
+/* Of a busy one: kills it if its deadline has passed, else lowers *next to the deadline. */
+void instance_check_deadline(Instance *i, uint64_t now, uint64_t *next);
+/* No more events for it. */
+void instance_end(Instance *i);
+/* Of an ended one: closes it; kills it when called again and it did not exit. */
+void instance_reclaim(Instance *i, uint64_t now);
+Instance *instance_free(Instance *i);
