@@ -22,3 +22,15 @@ int bundle_unpack(int fd, int dir_fd, Problems *problems);
 
 /* SHA-256 of the directory's canonical packing, as hex. */
 int bundle_hash(int dir_fd, char ret[static BUNDLE_HASH_LENGTH + 1]);
+
+/* What packing and unpacking agree on; `name` is one component, `path` is relative to the bundle. */
+#define BUNDLE_PATH_MAX 1024U
+#define BUNDLE_DEPTH_MAX 64U
+
+/* Version control, editors' backups, __pycache__: no part of any bundle, and not of its hash. */
+bool bundle_leaves_out(const char *name);
+/* What is wrong with a path as a phrase, or NULL. */
+const char *bundle_path_problem(const char *path);
+/* Whether a link at `path` with this target stays in the bundle. ".." may only begin the target: there it is
+ * counted from real directories, behind a name it could come from a link to elsewhere. */
+bool bundle_link_is_inside(const char *path, const char *target);

@@ -21,5 +21,7 @@ typedef struct ConfSetting {
 
 /* `name` is "gatewayd.conf". An empty assignment resets a list. */
 int conf_load(const char *name, const ConfSetting *settings, size_t n_settings);
-/* One file; for tests, and for conf_load(). */
+/* The same with a directory before the three, such as that of a test. */
+int conf_load_below(const char *root, const char *name, const ConfSetting *settings, size_t n_settings);
+/* One file; -ENOENT (not logged) if it is not there. A line has at most 197 bytes, continuations included. */
 int conf_load_file(const char *path, const ConfSetting *settings, size_t n_settings);

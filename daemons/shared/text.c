@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include <stdint.h>
+#include <strings.h>
 
 #include "macro.h"
 
