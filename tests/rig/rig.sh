@@ -6,7 +6,7 @@
 # own; everything that was started is ended by its process id and removed when the program that
 # sourced this exits, however it exits (SIGKILL apart; rig_sweep removes what that leaves).
 #
-#     rig_need mmdebstrap systemd-nspawn     programs, installed by apt when absent
+#     rig_need PROGRAM[:PACKAGE]...           programs, installed by apt when absent
 #     rig_start NAME                          boots a host; returns when systemd says "running"
 #     rig NAME COMMAND...                     runs a command in it, as root, in /
 #     rig_install NAME DEB...                 installs packages by apt, their dependencies from the cache
@@ -32,7 +32,7 @@ rig_say() {
         printf 'rig: %s\n' "$*" >&2
 }
 
-# Package names of "Tests-Require" in tests/requires, by section.
+# The packages of a section of tests/requires.
 rig_list() {
         sed -n "/^\[$1\]/,/^\[/{/^[a-z0-9]/p}" "$RIG_TOP/tests/requires"
 }
@@ -54,21 +54,19 @@ rig_apt() {
         )
 }
 
+# rig_need PROGRAM[:PACKAGE]...
 rig_need() {
-        local -A from=([mmdebstrap]=mmdebstrap [systemd-nspawn]=systemd-container [nsenter]=util-linux
-                       [flock]=util-linux [dpkg-buildpackage]=dpkg-dev [exiftool]=libimage-exiftool-perl)
-        local program packages=()
-        for program in "$@"; do
-                command -v "$program" >/dev/null || packages+=("${from[$program]:-$program}")
+        local need packages=()
+        for need in "$@"; do
+                command -v "${need%%:*}" >/dev/null || packages+=("${need#*:}")
         done
         rig_apt "${packages[@]}"
 }
 
-# Packages that may be downloaded into the base: the runtime dependencies of our packages, as this build
-# of them states it, and what the tests use inside. Downloaded, not installed.
+# What a base depends on: its lists, and how it is made.
 rig_base_key() {
         { printf '%s\n' "$RIG_SUITE" "$RIG_MIRROR" "${RIG_PACKAGES[@]}"; rig_list host
-          cat "${BASH_SOURCE[0]}"; } | sha256sum | cut -c1-16
+          declare -f rig_make_base; } | sha256sum | cut -c1-16
 }
 
 # Prints the directory of the base root, after making it if needed.
@@ -100,8 +98,8 @@ rig_base() {
 
 rig_make_base() {
         local dir=$1 security=${RIG_MIRROR%/debian}/debian-security
-        local packages=${RIG_PACKAGES[*]}
-        mmdebstrap --variant=minbase --include="${packages// /,}" \
+        local list=${RIG_PACKAGES[*]}
+        mmdebstrap --variant=minbase --include="${list// /,}" \
                 --skip=cleanup/apt/lists \
                 --dpkgopt='path-exclude=/usr/share/man/*' \
                 --dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -133,7 +131,7 @@ rig_make_base() {
 rig_setup() {
         [[ -z $RIG_RUN ]] || return 0
         ((EUID == 0)) || { rig_say 'hosts need root'; return 1; }
-        rig_need systemd-nspawn nsenter flock || return 1
+        rig_need systemd-nspawn:systemd-container nsenter:util-linux flock:util-linux || return 1
         RIG_RUN=$(mktemp -d /var/tmp/sand-rig.XXXXXXXX) || return 1
         printf '%s\n' "$BASHPID" >"$RIG_RUN/owner"
         trap 'rig_cleanup' EXIT
