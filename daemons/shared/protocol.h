@@ -52,7 +52,7 @@
  * Worker's signals: Loaded(); LoadFailed(s message, s error, s cause), then it exits.
  * Supervisor's call: Fork(a(hh) instances) -> (ai pids): for each a fresh instance with `socket` as
  *   SAND_CHANNEL_FD and `log` as standard output and error; its pid, or a negative errno. The child
- *   is made by clone3(CLONE_PARENT): the supervisor reaps it.
+ *   is made by clone(CLONE_PARENT): the supervisor reaps it.
  * End of file: the worker exits at once. */
 #define SAND_WORKER_PATH "/org/sand/Worker1"
 #define SAND_WORKER_INTERFACE "org.sand.Worker1"

@@ -3,7 +3,7 @@
 /* The worker's life: clean up what was inherited, load the function, then fork instances until the
  * supervisor closes the channel. And the instance's: serve events until the same.
  *
- * About clone3(CLONE_PARENT), by which the supervisor becomes the instance's parent: libc knows nothing of
+ * About clone(CLONE_PARENT), by which the supervisor becomes the instance's parent: libc knows nothing of
  * it, so what its fork() would do is done here. The thread's cached id is set by the kernel
  * (CLONE_CHILD_SETTID at the address that libc itself registered), the list of robust locks is registered
  * anew, and the handlers of pthread_atfork() run (atfork.h). Locks inside libc, malloc's above all, would be
@@ -16,7 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
-#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -173,13 +173,15 @@ static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int soc
 /* The worker */
 
 static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log) {
-        struct clone_args args = {
-                .flags = CLONE_PARENT | (z->tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0),
-                .child_tid = (uint64_t) (uintptr_t) z->tid_address,
-        };
+        /* Not clone3(): the filter cannot see its flags, so to functions the kernel has none. */
+        unsigned long flags = CLONE_PARENT | (z->tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0);
         long pid;
 
-        pid = syscall(SYS_clone3, &args, sizeof(args));
+#if defined(__x86_64__)
+        pid = syscall(SYS_clone, flags, NULL, NULL, z->tid_address, 0UL);
+#else
+        pid = syscall(SYS_clone, flags, NULL, NULL, 0UL, z->tid_address);
+#endif
         if (pid == 0)
                 instance_main(z, m, socket, log);
         return pid < 0 ? -errno : (int) pid;
