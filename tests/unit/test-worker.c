@@ -187,15 +187,13 @@ static void test_process(void **state) {
 static void test_output(void **state) {
         Worker *w = native("prints");
         Instance *i = instance_fork(w);
-        _cleanup_(freep) char *text = NULL;
         Outcome o;
 
         instance_handle(i, &(Event) {}, &o);
         assert_false(o.failed);
         outcome_done(&o);
         /* All of it is there once the answer is. */
-        text = log_read(i->log);
-        assert_string_equal(text, "<3>two\n<3>lines\nunfinished");
+        assert_string_equal(i->output, "<3>two\n<3>lines\nunfinished");
         instance_stop(i, NULL);
         worker_stop(w);
 }

@@ -29,19 +29,38 @@ static sd_bus *server_new(int fd) {
         return bus;
 }
 
-/* One step of a loop: processes all there is, else waits. False at the end of the connection. */
-static bool step(sd_bus *bus) {
-        int r = sd_bus_process(bus, NULL);
-        uint64_t start;
+/* Takes what was printed, as a supervisor does: nobody is to wait for a reader of the log. */
+static void drain(int log, char **text, size_t *size) {
+        char chunk[16 * 1024];
+        ssize_t n;
 
-        if (r > 0)
-                return true;
-        if (r < 0)
-                return false;
-        /* 0 also stands for a message that is already there. */
-        start = now_usec();
-        r = sd_bus_wait(bus, WAIT_USEC);
-        assert_true(r > 0 || now_usec() - start < WAIT_USEC);
+        while ((n = recv(log, chunk, sizeof(chunk), MSG_DONTWAIT)) > 0) {
+                *text = realloc(*text, *size + (size_t) n + 1);
+                assert_non_null(*text);
+                memcpy(*text + *size, chunk, (size_t) n);
+                *size += (size_t) n;
+                (*text)[*size] = 0;
+        }
+}
+
+/* One step of a loop: processes what there is, else waits. False at the end of the connection. */
+static bool step(sd_bus *bus, int log, char **text, size_t *size) {
+        struct pollfd p[] = {
+                { .fd = sd_bus_get_fd(bus) },
+                { .fd = log, .events = POLLIN },
+        };
+        int r = sd_bus_process(bus, NULL);
+
+        if (r != 0)
+                return r > 0;
+        r = sd_bus_get_events(bus);
+        assert_return_code(r, -r);
+        p[0].events = (short) r;
+        drain(log, text, size);
+        r = poll(p, ELEMENTSOF(p), WAIT_USEC / USEC_PER_MSEC);
+        assert_int_not_equal(r, 0); /* a hang */
+        if (p[1].revents & POLLHUP && !(p[1].revents & POLLIN))
+                (void) poll(p, 1, 1000); /* the log is at its end, the connection will be */
         return true;
 }
 
@@ -76,6 +95,8 @@ static void exec_worker(const char *program, const char *directory, const char *
         (void) snprintf(path, sizeof(path), "%s/%s", getenv("SAND_WORKER_DIR") ?: ".", program);
         for (size_t i = 0; handler[i] && i + 2 < ELEMENTSOF(argv); i++)
                 argv[i + 1] = handler[i];
+        if (clearenv() != 0)
+                _exit(119);
         for (; environment && *environment; environment++)
                 (void) putenv((char *) *environment);
         if (dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 || dup2(channel, SAND_CHANNEL_FD) < 0)
@@ -105,8 +126,8 @@ Worker *worker_start(const char *program, const char *directory, const char *con
         w->bus = server_new(channel[0]);
         assert_return_code(sd_bus_add_filter(w->bus, NULL, on_worker_message, w), 0);
         while (!w->signal)
-                if (!step(w->bus)) {
-                        print_error("worker's log: %s\n", log_read(w->log));
+                if (!step(w->bus, w->log, &w->output, &w->output_size)) {
+                        print_error("worker's log: %s\n", w->output);
                         fail_msg("%s ended before it said anything", program);
                 }
         return w;
@@ -125,6 +146,7 @@ Worker *worker_stop(Worker *w) {
         free(w->message);
         free(w->error);
         free(w->cause);
+        free(w->output);
         free(w);
         return NULL;
 }
@@ -222,8 +244,8 @@ Instance *instance_fork(Worker *w) {
         i->bus = server_new(channel[0]);
         assert_return_code(sd_bus_add_filter(i->bus, NULL, on_instance_message, i), 0);
         while (!i->ready)
-                if (!step(i->bus)) {
-                        print_error("instance's log: %s\n", log_read(i->log));
+                if (!step(i->bus, i->log, &i->output, &i->output_size)) {
+                        print_error("instance's log: %s\n", i->output);
                         fail_msg("the instance ended before it was ready");
                 }
         return i;
@@ -247,6 +269,7 @@ Instance *instance_stop(Instance *i, int *ret_status) {
         free(i->last_content_type);
         free(i->last_traceparent);
         free(i->last_data);
+        free(i->output);
         free(i);
         return NULL;
 }
@@ -320,7 +343,8 @@ void instance_handle(Instance *i, const Event *event, Outcome *ret) {
         assert_return_code(payload_append(m, &payload), 0);
         assert_return_code(sd_bus_call_async(i->bus, NULL, m, on_outcome, ret, WAIT_USEC), 0);
         while (!ret->data)
-                (void) step(i->bus);
+                (void) step(i->bus, i->log, &i->output, &i->output_size);
+        drain(i->log, &i->output, &i->output_size);
 }
 
 void outcome_done(Outcome *o) {
@@ -331,19 +355,6 @@ void outcome_done(Outcome *o) {
         free(o->content_type);
         free(o->data);
         *o = (Outcome) {};
-}
-
-char *log_read(int fd) {
-        char *text = calloc(1, 256 * 1024);
-        size_t n = 0;
-
-        assert_non_null(text);
-        for (;;) {
-                ssize_t k = recv(fd, text + n, 256 * 1024 - 1 - n, MSG_DONTWAIT);
-                if (k <= 0)
-                        return text;
-                n += (size_t) k;
-        }
 }
 
 static char scratch[] = "/tmp/sand-test-XXXXXX";

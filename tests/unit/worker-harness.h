@@ -20,7 +20,9 @@
 typedef struct Worker {
         pid_t pid;
         sd_bus *bus;
-        int log;               /* what it printed */
+        int log;
+        char *output;          /* what it printed so far */
+        size_t output_size;
         char *signal;          /* "Loaded" or "LoadFailed" */
         char *message, *error, *cause;
 } Worker;
@@ -38,6 +40,8 @@ typedef struct Instance {
         pid_t pid;
         sd_bus *bus;
         int log;
+        char *output;          /* what it printed so far */
+        size_t output_size;
         bool ready;
         Answer answer;
         unsigned calls;        /* of Invoke and Send that came */
@@ -75,8 +79,6 @@ Instance *instance_fork(Worker *w);
 Instance *instance_stop(Instance *i, int *ret_status);
 void instance_handle(Instance *i, const Event *event, Outcome *ret);
 void outcome_done(Outcome *o);
-/* What is in a log now; to be freed. */
-char *log_read(int fd);
 
 /* A scratch directory with files in it, removed at exit. */
 const char *scratch_directory(void);
