@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "unit-files.h"
+
+#include <assert.h>
+#include <glob.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "config.h"
+#include "protocol.h"
+#include "uids.h"
+
+/* The kernel's and nspawn's default bounding set has more than a supervisor needs to make namespaces, change
+ * identities, and limit and kill its children. */
+#define DROPPED_CAPABILITIES \
+        "CAP_AUDIT_CONTROL CAP_AUDIT_WRITE CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MKNOD " \
+        "CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_RAW CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_TTY_CONFIG"
+
+/* How long sand-app@.service waits for a stop when no function is slow, in its units. */
+#define STOP_MARGIN_USEC (30 * USEC_PER_SEC)
+#define STOP_MAX_USEC (15 * USEC_PER_MINUTE)
+
+static const char *const etc_patterns[] = {
+        "/etc/alternatives",
+        "/etc/fonts",
+        "/etc/ld.so.cache",
+        "/etc/localtime",
+        "/etc/python3*",
+        "/etc/ssl/certs",
+};
+
+static _printf_(1, 2) char *format(const char *f, ...) {
+        char *s = NULL;
+        va_list ap;
+
+        va_start(ap, f);
+        if (vasprintf(&s, f, ap) < 0)
+                s = NULL;
+        va_end(ap);
+        return s;
+}
+
+char *unit_socket_name(const char *name) {
+        return format("sand-app@%s.socket", name);
+}
+
+char *unit_service_name(const char *name) {
+        return format("sand-app@%s.service", name);
+}
+
+char *unit_alias_name(const char *name) {
+        return format("systemd-nspawn@%s.service", name);
+}
+
+char *unit_nspawn_path(const char *name) {
+        return format(NSPAWN_DIR "/%s.nspawn", name);
+}
+
+char *unit_dropin_dir(const char *name) {
+        return format(UNIT_DIR "/sand-app@%s.service.d", name);
+}
+
+char *unit_dropin_path(const char *name) {
+        return format(UNIT_DIR "/sand-app@%s.service.d/50-sand.conf", name);
+}
+
+char *unit_alias_path(const char *name) {
+        return format(UNIT_DIR "/systemd-nspawn@%s.service", name);
+}
+
+static void globfreep(glob_t *g) {
+        globfree(g);
+}
+
+int unit_files_etc(char ***ret) {
+        _cleanup_(strv_freep) char **l = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(etc_patterns); i++) {
+                _cleanup_(globfreep) glob_t g = {};
+                int r = glob(etc_patterns[i], 0, NULL, &g);
+
+                if (r == GLOB_NOSPACE)
+                        return -ENOMEM;
+                for (size_t j = 0; r == 0 && j < g.gl_pathc; j++) {
+                        /* A name that would end its line in the .nspawn file is no name of ours. */
+                        if (strpbrk(g.gl_pathv[j], ":\\\" \t\n"))
+                                continue;
+                        int k = strv_extend(&l, g.gl_pathv[j]);
+                        if (k < 0)
+                                return k;
+                }
+        }
+        if (!l) {
+                l = calloc(1, sizeof(char *));
+                if (!l)
+                        return -ENOMEM;
+        }
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
+static void fclosep(FILE **f) {
+        if (*f)
+                (void) fclose(*f);
+}
+
+/* Ends a text that open_memstream() collects. */
+static int finish(FILE **f, char **text, char **ret) {
+        bool failed = ferror(*f);
+
+        failed = fclose(TAKE_PTR(*f)) != 0 || failed;
+        if (failed)
+                return -ENOMEM;
+        *ret = TAKE_PTR(*text);
+        return 0;
+}
+
+int unit_files_nspawn(const char *name, uint32_t uid_base, char *const *etc, char **ret) {
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t size;
+
+        assert(app_name_is_valid(name));
+        f = open_memstream(&text, &size);
+        if (!f)
+                return -ENOMEM;
+        fprintf(f,
+                UNIT_FILES_MARK "\n"
+                "[Exec]\n"
+                "Boot=no\n"
+                "ProcessTwo=no\n"
+                "Parameters=" LIBEXECDIR "/sand-supervisord --app %1$s\n"
+                "PrivateUsers=%2$u:%3$u\n"
+                /* Without this nspawn tells systemd READY before the supervisor does. */
+                "NotifyReady=yes\n"
+                "Environment=NOTIFY_SOCKET=" SAND_MACHINE_NOTIFY_SOCKET "\n"
+                "Environment=WATCHDOG_USEC=30000000\n"
+                "KillSignal=SIGTERM\n"
+                "DropCapability=" DROPPED_CAPABILITIES "\n"
+                "LimitNOFILE=524288\n"
+                "LinkJournal=no\n"
+                "ResolvConf=off\n"
+                "Timezone=off\n"
+                "\n"
+                "[Network]\n"
+                "Private=yes\n"
+                "\n"
+                "[Files]\n"
+                "ReadOnly=yes\n"
+                "PrivateUsersOwnership=off\n"
+                "BindReadOnly=/usr\n"
+                "BindReadOnly=" SAND_APPS_DIR "/%1$s:" SAND_MACHINE_VERSIONS_DIR "\n"
+                "BindReadOnly=/run/systemd/journal:/run/sand/journal\n"
+                "Bind=/run/systemd/notify:" SAND_MACHINE_NOTIFY_SOCKET "\n"
+                "Bind=" SAND_APP_STATE_DIR "/%1$s:/state\n",
+                name, uid_base, UID_RANGE_SIZE);
+        for (char *const *e = etc; e && *e; e++)
+                fprintf(f, "BindReadOnly=%s\n", *e);
+        return finish(&f, &text, ret);
+}
+
+/* systemd kills what is left when the longest event could have ended. */
+static uint64_t stop_usec(const Manifest *m) {
+        uint64_t longest = 0;
+
+        for (size_t i = 0; i < m->n_functions; i++)
+                longest = MAX(longest, m->functions[i].timeout_usec);
+        return MIN(usec_add(longest, STOP_MARGIN_USEC), STOP_MAX_USEC);
+}
+
+int unit_files_dropin(const Manifest *m, char **ret) {
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t size;
+
+        f = open_memstream(&text, &size);
+        if (!f)
+                return -ENOMEM;
+        fprintf(f, UNIT_FILES_MARK "\n[Service]\nTimeoutStopSec=%" PRIu64 "us\n", stop_usec(m));
+        for (char **line = m->resources; line && *line; line++) {
+                /* The manifest's reader has a list of what may be here; a second line is never in it. */
+                if (strchr(*line, '\n'))
+                        return -EINVAL;
+                fprintf(f, "%s\n", *line);
+        }
+        return finish(&f, &text, ret);
+}
