@@ -34,7 +34,8 @@
 #define SAND_REPLY_FULL_SIGNATURE "s(ttt)v"
 #define SAND_ERROR_FULL_SIGNATURE "sss(ttt)"
 
-/* The socket NAME.control, offered by sand-supervisord to root on the host.
+/* The socket NAME.control, offered by sand-supervisord to root on the host: the directory that it lies in is
+ * closed to others. The supervisor gets NAME.sock as descriptor 3 and this one as 4.
  *
  * Prepare(s version): load that version's manifest and all its workers beside the running ones and
  *   keep them until the caller's connection closes. Errors: InvalidBundle, LoadFailed.
@@ -98,7 +99,8 @@
 
 /* Where things are on a host. */
 #define SAND_RUN_DIR "/run/sand"
-#define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, NAME.control */
+#define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, 0660 root:sand-invoke */
+#define SAND_CONTROL_SOCKET_DIR "/run/sand/control" /* NAME.control, in a directory 0700 root */
 #define SAND_STATE_DIR "/var/lib/sand"
 #define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json */
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
