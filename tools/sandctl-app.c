@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Bundles into the host and out of it: check, deploy, remove. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "bundle.h"
+#include "log.h"
+#include "protocol.h"
+#include "sandctl-bus.h"
+#include "sandctl-dev.h"
+#include "sandctl-show.h"
+#include "sandctl-text.h"
+
+/* Loading the workers of a new version takes what their imports take. */
+#define DEPLOY_TIMEOUT_USEC (10 * USEC_PER_MINUTE)
+#define REMOVE_TIMEOUT_USEC (3 * USEC_PER_MINUTE)
+
+static int print_problems(const Problems *problems, const char *dir) {
+        _cleanup_(freep) char *text = problems_to_string(problems);
+
+        if (!text)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        (void) fputs(text, stderr);
+        return fail(SAND_ERROR_INVALID_BUNDLE, "%s: %zu problem%s.", dir, problems->n,
+                    problems->n == 1 ? "" : "s");
+}
+
+static int open_bundle(const char *dir, int *ret_fd) {
+        int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return fail_errno(-errno, "%s: %m", dir);
+        *ret_fd = fd;
+        return 0;
+}
+
+int bundle_check(const char *dir, int dir_fd, Manifest **ret) {
+        _cleanup_(problems_done) Problems problems = {};
+        int r = manifest_load(dir_fd, true, &problems, ret);
+
+        if (r == -EBADMSG)
+                return print_problems(&problems, dir);
+        if (r == -ENOENT)
+                return fail(SAND_ERROR_NOT_FOUND, "%s: no sand.json there; expected a bundle's folder.", dir);
+        if (r < 0)
+                return fail_errno(r, "Failed to read %s/sand.json: %s", dir, strerror(-r));
+        return 0;
+}
+
+int verb_check(int argc, char **argv) {
+        const char *dir = argc > 0 ? argv[0] : ".";
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(closep) int dir_fd = -EBADF;
+        int r;
+
+        if (arg_host)
+                return fail(SAND_ERROR_USAGE, "A bundle is checked where it is; leave --host out.");
+        r = open_bundle(dir, &dir_fd);
+        if (r == 0)
+                r = bundle_check(dir, dir_fd, &m);
+        if (r != 0)
+                return r;
+        if (arg_json != JSON_OFF)
+                return json_print(m->json) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        if (!arg_quiet)
+                (void) printf("%s: %zu function%s, ok\n", m->name, m->n_functions,
+                              m->n_functions == 1 ? "" : "s");
+        return EXIT_SUCCESS;
+}
+
+/* Everything from `fd` into a sealed memfd, which hostd can read and nobody can change. */
+static int seal_copy(int fd, int *ret_fd) {
+        static const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+        _cleanup_(closep) int memfd = memfd_create("bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        uint8_t buffer[64 * 1024];
+        uint64_t total = 0;
+        ssize_t n;
+
+        if (memfd < 0)
+                return -errno;
+        while ((n = read(fd, buffer, sizeof(buffer))) != 0) {
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                total += (uint64_t) n;
+                if (total > BUNDLE_SIZE_MAX)
+                        return -EFBIG;
+                for (ssize_t done = 0, w; done < n; done += w) {
+                        w = write(memfd, buffer + done, (size_t) (n - done));
+                        if (w < 0)
+                                return -errno;
+                }
+        }
+        if (total == 0)
+                return -ENODATA;
+        if (fcntl(memfd, F_ADD_SEALS, seals) < 0)
+                return -errno;
+        *ret_fd = TAKE_FD(memfd);
+        return 0;
+}
+
+static int pack_file(const char *path, int *ret_fd) {
+        _cleanup_(closep) int opened = -EBADF;
+        int fd = STDIN_FILENO, r;
+
+        if (!streq(path, "-")) {
+                fd = opened = open(path, O_RDONLY | O_CLOEXEC);
+                if (fd < 0)
+                        return fail_errno(-errno, "%s: %m", path);
+        } else if (isatty(fd))
+                return fail(SAND_ERROR_USAGE, "Standard input is a terminal; expected a tar of a bundle.");
+        r = seal_copy(fd, ret_fd);
+        if (r == -ENODATA)
+                return fail(SAND_ERROR_INVALID_BUNDLE, "%s: empty; expected a tar of a bundle.", path);
+        return r < 0 ? fail_errno(r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int pack_dir(const char *path, int *ret_fd) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(closep) int dir_fd = -EBADF;
+        int r;
+
+        r = open_bundle(path, &dir_fd);
+        if (r == 0)
+                r = bundle_check(path, dir_fd, &m);
+        if (r != 0)
+                return r;
+        r = bundle_pack(dir_fd, &problems, ret_fd);
+        if (r == -EBADMSG)
+                return print_problems(&problems, path);
+        return r < 0 ? fail_errno(r, "Failed to pack %s: %s", path, strerror(-r)) : 0;
+}
+
+static int pack(const char *path, int *ret_fd) {
+        struct stat st;
+
+        if (streq(path, "-"))
+                return pack_file(path, ret_fd);
+        if (stat(path, &st) < 0)
+                return fail_errno(-errno, "%s: %m", path);
+        return S_ISDIR(st.st_mode) ? pack_dir(path, ret_fd) : pack_file(path, ret_fd);
+}
+
+/* Where the gateway's socket unit listens, if that can be said. */
+static void gateway_url(sd_bus *bus, char *buf, size_t size) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *type, *address;
+
+        buf[0] = '\0';
+        if (sd_bus_get_property(bus, "org.freedesktop.systemd1",
+                                "/org/freedesktop/systemd1/unit/sand_2dgatewayd_2esocket",
+                                "org.freedesktop.systemd1.Socket", "Listen", NULL, &reply, "a(ss)") < 0 ||
+            sd_bus_message_enter_container(reply, 'a', "(ss)") < 0)
+                return;
+        while (sd_bus_message_read(reply, "(ss)", &type, &address) > 0)
+                if (streq(type, "Stream") && address[0] != '/' && address[0] != '@') {
+                        (void) snprintf(buf, size, "http://%s", address);
+                        return;
+                }
+}
+
+static void print_deployed(sd_bus *bus, const char *name, const char *version, const char *outcome) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        json_object *description = NULL, *functions = NULL;
+        char url[128];
+        int n = 0;
+
+        /* Deployed it is, also for whoever may not look. */
+        if (host_document(bus, "Describe", name, &error, &description) >= 0 &&
+            json_object_object_get_ex(description, "functions", &functions) &&
+            json_object_is_type(functions, json_type_object))
+                n = json_object_object_length(functions);
+        (void) printf("%s %s %s", name, version, outcome);
+        if (n > 0)
+                (void) printf(" (%d function%s)", n, n == 1 ? "" : "s");
+        (void) putchar('\n');
+        if (n > 0) {
+                gateway_url(bus, url, sizeof(url));
+                json_object_object_foreach(functions, function, unused) {
+                        (void) unused;
+                        (void) printf("  %s/invoke/%s/%s\n", url, name, function);
+                }
+        }
+        (void) json_object_put(description);
+}
+
+static int print_outcome(sd_bus *bus, sd_bus_message *reply) {
+        const char *name, *version, *outcome;
+        int r = sd_bus_message_read(reply, "sss", &name, &version, &outcome);
+
+        if (r < 0)
+                return fail_errno(r, "sand-hostd answered in a way that this sandctl does not know: %s",
+                                  strerror(-r));
+        if (arg_json != JSON_OFF) {
+                json_object *o = json_object_new_object();
+
+                (void) json_object_object_add(o, "name", json_object_new_string(name));
+                (void) json_object_object_add(o, "version", json_object_new_string(version));
+                (void) json_object_object_add(o, "outcome", json_object_new_string(outcome));
+                r = json_print(o);
+                (void) json_object_put(o);
+        } else if (arg_quiet)
+                (void) printf("%s\n", version);
+        else
+                print_deployed(bus, name, version, outcome);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int deploy_here(int bundle) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = bus_open(&bus);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE,
+                                           "Deploy");
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(m, true);
+        if (r >= 0 && arg_name)
+                r = sd_bus_message_append(m, "ha{sv}", bundle, 1, "name", "s", arg_name);
+        else if (r >= 0)
+                r = sd_bus_message_append(m, "ha{sv}", bundle, 0);
+        if (r >= 0)
+                r = sd_bus_call(bus, m, DEPLOY_TIMEOUT_USEC, &error, &reply);
+        if (r < 0)
+                return fail_bus(r, &error, "Not deployed");
+        return print_outcome(bus, reply);
+}
+
+int verb_deploy(int argc, char **argv) {
+        const char *path = argc > 0 ? argv[0] : ".";
+        _cleanup_(closep) int bundle = -EBADF;
+        char *dash[] = { (char *) "-" };
+        int r;
+
+        r = arg_name ? check_app_name(arg_name) : 0;
+        if (r == 0)
+                r = pack(path, &bundle);
+        if (r != 0)
+                return r;
+        if (lseek(bundle, 0, SEEK_SET) < 0)
+                return fail_errno(-errno, "Failed to rewind the bundle: %m");
+        /* The bus passes descriptors, ssh does not. */
+        return arg_host ? remote_run("deploy", 1, dash, bundle, false) : deploy_here(bundle);
+}
+
+static int remove_one(sd_bus *bus, const char *name) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE,
+                                           "Remove");
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(m, true);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sa{sv}", name, 1, "keep-state", "b", arg_keep_state);
+        if (r >= 0)
+                r = sd_bus_call(bus, m, REMOVE_TIMEOUT_USEC, &error, &reply);
+        if (r < 0)
+                return fail_bus(r, &error, "%s not removed", name);
+        if (!arg_quiet)
+                (void) printf("%s removed%s\n", name, arg_keep_state ? ", its state kept" : "");
+        return EXIT_SUCCESS;
+}
+
+int verb_remove(int argc, char **argv) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        int r = 0, status = 0;
+
+        for (int i = 0; i < argc && r == 0; i++)
+                r = check_app_name(argv[i]);
+        if (r == 0)
+                r = bus_open(&bus);
+        if (r != 0)
+                return r;
+        for (int i = 0; i < argc; i++) {
+                r = remove_one(bus, argv[i]);
+                status = status ?: r;
+        }
+        return status;
+}

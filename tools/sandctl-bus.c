@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "sandctl-bus.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "log.h"
+#include "protocol.h"
+
+int bus_open(sd_bus **ret) {
+        int r = arg_host ? sd_bus_open_system_remote(ret, arg_host) : sd_bus_open_system(ret);
+
+        if (r < 0 && arg_host)
+                return fail(SAND_ERROR_UNAVAILABLE, "Failed to connect to the bus of %s: %s", arg_host,
+                            strerror(-r));
+        if (r < 0)
+                return fail(SAND_ERROR_UNAVAILABLE, "Failed to connect to the system bus: %s", strerror(-r));
+        (void) sd_bus_set_allow_interactive_authorization(*ret, true);
+        return 0;
+}
+
+/* sd-bus gives local failures names of the specification's; those that mean "sand-hostd cannot be had"
+ * deserve the next step, not the name. */
+static const char *bus_hint(const char *name) {
+        if (streq(name, "org.freedesktop.DBus.Error.ServiceUnknown") ||
+            streq(name, "org.freedesktop.DBus.Error.NameHasNoOwner"))
+                return "\nIs the package sand installed on this host?";
+        if (startswith(name, "org.freedesktop.DBus.Error.Spawn") || startswith(name, "org.freedesktop.systemd1."))
+                return "\n\"systemctl status sand-hostd.service\" says why.";
+        if (streq(name, "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"))
+                return "\nRun it as root, or where polkit can ask.";
+        return "";
+}
+
+int fail_bus(int r, const sd_bus_error *error, const char *format, ...) {
+        _cleanup_(freep) char *text = NULL;
+        SandError e;
+        va_list ap;
+        int n;
+
+        va_start(ap, format);
+        n = vasprintf(&text, format, ap);
+        va_end(ap);
+        if (n < 0)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        if (!error || !sd_bus_error_is_set(error))
+                return fail_errno(r, "%s: %s", text, strerror(abs(r)));
+
+        e = sand_error_from_name(error->name);
+        if (e == _SAND_ERROR_INVALID)
+                e = startswith(error->name, "org.freedesktop.DBus.Error.Spawn") ||
+                    startswith(error->name, "org.freedesktop.systemd1.")
+                        ? SAND_ERROR_UNAVAILABLE
+                        : sand_error_from_errno(sd_bus_error_get_errno(error));
+        return fail(e, "%s: %s%s", text, error->message ?: error->name, bus_hint(error->name));
+}
+
+int peer_bus_open(const char *path, sd_bus **ret) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(freep) char *address = NULL;
+        int r;
+
+        if (asprintf(&address, "unix:path=%s", path) < 0)
+                return -ENOMEM;
+        r = sd_bus_new(&bus);
+        if (r >= 0)
+                r = sd_bus_set_address(bus, address);
+        if (r >= 0)
+                r = sd_bus_negotiate_fds(bus, true);
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(bus);
+        return 0;
+}
+
+void unit_state_done(UnitState *u) {
+        free(u->active);
+        free(u->sub);
+        free(u->load);
+        free(u->file_state);
+        free(u->status_text);
+        *u = (UnitState) {};
+}
+
+static int read_string(sd_bus *bus, const char *path, const char *interface, const char *property, char **ret) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        return sd_bus_get_property_string(bus, "org.freedesktop.systemd1", path, interface, property, &error,
+                                          ret);
+}
+
+int unit_state_read(sd_bus *bus, const char *unit, UnitState *ret) {
+        static const char common[] = "org.freedesktop.systemd1.Unit",
+                          service[] = "org.freedesktop.systemd1.Service";
+        UnitState u = { .memory = UINT64_MAX };
+        _cleanup_(freep) char *path = NULL;
+        int r;
+
+        r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path);
+        if (r >= 0)
+                r = read_string(bus, path, common, "ActiveState", &u.active);
+        if (r >= 0)
+                r = read_string(bus, path, common, "SubState", &u.sub);
+        if (r >= 0)
+                r = read_string(bus, path, common, "LoadState", &u.load);
+        if (r >= 0)
+                r = read_string(bus, path, common, "UnitFileState", &u.file_state);
+        if (r >= 0)
+                r = sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, common,
+                                                "StateChangeTimestamp", NULL, 't', &u.since_usec);
+        if (r < 0) {
+                unit_state_done(&u);
+                return r;
+        }
+        /* Sockets have none of these. */
+        (void) read_string(bus, path, service, "StatusText", &u.status_text);
+        (void) sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, service, "MemoryCurrent",
+                                           NULL, 't', &u.memory);
+        (void) sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, service, "MainPID", NULL,
+                                           'u', &u.main_pid);
+        *ret = u;
+        return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The system bus, here or (by ssh, as systemctl does it) on arg_host; and the peer-to-peer sockets. */
+
+#include <systemd/sd-bus.h>
+
+#include "sandctl.h"
+
+/* On failure the complaint is printed, and the result is the exit status; 0 is success. */
+int bus_open(sd_bus **ret);
+
+/* What the caller of a failed method is told, after `format`; the result is the exit status. */
+int fail_bus(int r, const sd_bus_error *error, const char *format, ...) _printf_(3, 4);
+
+/* A connection to one of a machine's sockets. Negative errno. */
+int peer_bus_open(const char *path, sd_bus **ret);
+
+/* What systemd says of a unit; a unit that is not there has load_state "not-found". */
+typedef struct UnitState {
+        char *active, *sub, *load, *file_state, *status_text;
+        uint64_t since_usec; /* CLOCK_REALTIME; 0: never */
+        uint64_t memory;     /* bytes; UINT64_MAX: not known */
+        uint32_t main_pid;
+} UnitState;
+
+int unit_state_read(sd_bus *bus, const char *unit, UnitState *ret);
+void unit_state_done(UnitState *u);

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* sandctl invoke: one event over the application's socket, the result as it is on standard output. A function
+ * in a folder is served by a supervisor that lives as long as the call. */
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <systemd/sd-event.h>
+#include <systemd/sd-id128.h>
+#include <systemd/sd-journal.h>
+
+#include "log.h"
+#include "peer.h"
+#include "protocol.h"
+#include "sandctl.h"
+#include "sandctl-dev.h"
+#include "sandctl-text.h"
+
+/* More than any function may take; the supervisor says so in its own words, but not at any size. */
+#define EVENT_SIZE_MAX (UINT64_C(1) * 1024 * 1024 * 1024)
+/* Without --timeout the function's own limits end the call. A supervisor that hangs is its watchdog's. */
+#define CALL_TIMEOUT_USEC (365 * 24 * USEC_PER_HOUR)
+/* How long a deadline that travels is given to come back as the supervisor's answer. */
+#define GRACE_USEC USEC_PER_SEC
+/* The journal has entries a little later than the reply is here. */
+#define JOURNAL_SETTLE_USEC (300 * USEC_PER_MSEC)
+
+typedef struct Invoke {
+        sd_event *event;
+        Peer *peer;
+        Dev *dev;
+        Target target;
+        char *socket_path;
+        char *data;
+        size_t size;
+        char execution[SD_ID128_STRING_MAX];
+        uint64_t started_realtime;
+        FILE *output; /* of a folder's function, when it is not shown */
+        int status;
+} Invoke;
+
+static void invoke_done(Invoke *i) {
+        peer_free(i->peer);
+        dev_free(i->dev);
+        target_done(&i->target);
+        free(i->socket_path);
+        free(i->data);
+        if (i->output)
+                (void) fclose(i->output);
+        (void) sd_event_unref(i->event);
+}
+
+static int read_all(int fd, char **ret, size_t *ret_size) {
+        _cleanup_(freep) char *data = NULL;
+        size_t size = 0, room = 0;
+        ssize_t n;
+
+        do {
+                if (size == room) {
+                        char *grown = room < EVENT_SIZE_MAX ? realloc(data, room * 2 + 64 * 1024) : NULL;
+
+                        if (!grown)
+                                return room < EVENT_SIZE_MAX ? -ENOMEM : -EFBIG;
+                        data = grown;
+                        room = room * 2 + 64 * 1024;
+                }
+                n = read(fd, data + size, room - size);
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                size += n > 0 ? (size_t) n : 0;
+        } while (n != 0);
+        *ret = TAKE_PTR(data);
+        *ret_size = size;
+        return 0;
+}
+
+/* A pipe or a file is meant to be read. What merely is no terminal, as in a cron job or under a service
+ * manager (/dev/null, a socket), is not: reading it could wait for ever. */
+static bool stdin_is_input(void) {
+        struct stat st;
+
+        return fstat(STDIN_FILENO, &st) >= 0 && (S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode));
+}
+
+/* The descriptor to read the event from; -1: there is none to read. 0, or the exit status. */
+static int open_event(int argc, char **argv, int *ret_fd) {
+        const char *file = arg_file;
+
+        *ret_fd = -1;
+        if (argc > 1 && !streq(argv[1], "-"))
+                return fail(SAND_ERROR_USAGE, "\"%s\": the event is given by --data, by --file, or as - for "
+                                              "standard input.", argv[1]);
+        if ((argc > 1) + !!arg_file + !!arg_data > 1)
+                return fail(SAND_ERROR_USAGE, "Only one of --data, --file and - can be the event.");
+        if (arg_data && arg_data[0] == '@') /* as curl has it */
+                file = arg_data + 1;
+        else if (arg_data)
+                return 0;
+        if (argc > 1 || (file && streq(file, "-")) || (!file && stdin_is_input()))
+                *ret_fd = STDIN_FILENO;
+        else if (file) {
+                *ret_fd = open(file, O_RDONLY | O_CLOEXEC);
+                if (*ret_fd < 0)
+                        return fail_errno(-errno, "%s: %m", file);
+        }
+        return 0;
+}
+
+static int read_event(Invoke *i, int fd) {
+        int r = 0;
+
+        if (fd >= 0)
+                r = read_all(fd, &i->data, &i->size);
+        else {
+                i->data = strdup(strempty(arg_data));
+                i->size = strlen(strempty(arg_data));
+                r = i->data ? 0 : -ENOMEM;
+        }
+        return r < 0 ? fail_errno(r, "Failed to read the event: %s", strerror(-r)) : 0;
+}
+
+/* The event's file is here, the function there. */
+static int invoke_remote(char **argv, int fd) {
+        char *words[] = { argv[0], (char *) "-" };
+        _cleanup_(closep) int null = -EBADF;
+
+        if (arg_data && arg_data[0] != '@')
+                return remote_run("invoke", 1, words, null = open("/dev/null", O_RDONLY | O_CLOEXEC), false);
+        arg_file = arg_data = NULL;
+        if (fd < 0)
+                fd = null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return remote_run("invoke", 2, words, fd, false);
+}
+
+static int find_socket(Invoke *i) {
+        if (asprintf(&i->socket_path, SAND_APP_SOCKET_DIR "/%s.sock", i->target.app) < 0)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        if (access(i->socket_path, W_OK) >= 0)
+                return 0;
+        if (errno == EACCES)
+                return fail(SAND_ERROR_DENIED, "Access to %s denied: only root and members of the group "
+                                               "sand-invoke may invoke functions.", i->socket_path);
+        if (errno == ENOENT)
+                return fail(SAND_ERROR_NOT_FOUND, "No application \"%s\" here. \"sandctl list\" shows those "
+                                                  "that there are.", i->target.app);
+        return fail_errno(-errno, "%s: %m", i->socket_path);
+}
+
+/* From a folder: the supervisor's standard error is shown with -v, else kept for the case that it dies. */
+static int start_folder(Invoke *i) {
+        int fd = -1, r;
+
+        r = dev_new(i->target.dir, &i->dev, NULL);
+        if (r != 0)
+                return r;
+        i->socket_path = strdup(i->dev->app_socket);
+        if (!i->socket_path)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        if (!arg_verbose) {
+                i->output = tmpfile();
+                if (!i->output)
+                        return fail_errno(-errno, "Failed to make a temporary file: %m");
+                fd = fileno(i->output);
+        }
+        return dev_start_supervisor(i->dev, fd);
+}
+
+static void show_folder_output(Invoke *i) {
+        char line[1024];
+
+        if (!i->output)
+                return;
+        rewind(i->output);
+        while (fgets(line, sizeof(line), i->output))
+                (void) fputs(line, stderr);
+}
+
+/* A supervisor that ended has no connection to say why. */
+static int on_supervisor(sd_event_source *s, const siginfo_t *si, void *userdata) {
+        Invoke *i = userdata;
+
+        i->dev->supervisor = 0;
+        show_folder_output(i);
+        return sd_event_exit(i->event, fail(SAND_ERROR_CRASHED, "sand-supervisord ended before it answered."));
+}
+
+static void print_entry(sd_journal *j) {
+        const void *message, *function;
+        size_t message_size, function_size;
+
+        if (sd_journal_get_data(j, "MESSAGE", &message, &message_size) < 0)
+                return;
+        if (sd_journal_get_data(j, "SAND_FUNCTION", &function, &function_size) >= 0)
+                (void) fprintf(stderr, "%.*s: ", (int) (function_size - strlen("SAND_FUNCTION=")),
+                               (const char *) function + strlen("SAND_FUNCTION="));
+        (void) fprintf(stderr, "%.*s\n", (int) (message_size - strlen("MESSAGE=")),
+                       (const char *) message + strlen("MESSAGE="));
+}
+
+static int match_execution(sd_journal *j, const Invoke *i) {
+        _cleanup_(freep) char *execution = NULL, *unit = NULL;
+        int r;
+
+        if (asprintf(&execution, "SAND_EXECUTION=%s", i->execution) < 0 ||
+            asprintf(&unit, "_SYSTEMD_UNIT=sand-app@%s.service", i->target.app) < 0)
+                return -ENOMEM;
+        r = sd_journal_add_match(j, execution, 0);
+        return r < 0 ? r : sd_journal_add_match(j, unit, 0);
+}
+
+/* What the functions of this execution printed, of all functions that it set off. */
+static int show_journal(const Invoke *i) {
+        _cleanup_(sd_journal_closep) sd_journal *j = NULL;
+        uint64_t end = now_usec() + JOURNAL_SETTLE_USEC;
+        int r;
+
+        r = sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY);
+        if (r >= 0)
+                r = match_execution(j, i);
+        if (r >= 0)
+                r = sd_journal_seek_realtime_usec(j, i->started_realtime);
+        while (r >= 0) {
+                while ((r = sd_journal_next(j)) > 0)
+                        print_entry(j);
+                if (r < 0 || now_usec() >= end)
+                        break;
+                r = sd_journal_wait(j, usec_sub(end, now_usec()));
+        }
+        return r;
+}
+
+static void show_execution(const Invoke *i, const PeerReply *reply) {
+        char wall[32], cpu[32], peak[32];
+        int r = i->target.app ? show_journal(i) : 0;
+
+        if (r < 0)
+                say("The functions' output is not shown, the journal cannot be read: %s", strerror(-r));
+        format_span(wall, sizeof(wall), reply->wall_usec);
+        format_span(cpu, sizeof(cpu), reply->cpu_usec);
+        format_bytes(peak, sizeof(peak), reply->peak_bytes);
+        (void) fprintf(stderr, "%sexecution %s, %s wall, %s CPU, %s memory at most%s\n",
+                       color_begin(STDERR_FILENO, COLOR_GREY), i->execution, wall, cpu, peak,
+                       color_end(STDERR_FILENO));
+}
+
+static int write_all(const char *data, size_t size) {
+        for (size_t done = 0; done < size;) {
+                ssize_t n = write(STDOUT_FILENO, data + done, size - done);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                done += n > 0 ? (size_t) n : 0;
+        }
+        return 0;
+}
+
+static int print_result(const PeerReply *reply) {
+        const void *data;
+        void *mapping = NULL;
+        int r;
+
+        r = payload_map(&reply->payload, &data, &mapping);
+        if (r < 0)
+                return fail_errno(r, "Failed to read the result: %s", strerror(-r));
+        r = write_all(data, reply->payload.size);
+        /* The prompt belongs on a line of its own; in a file there are no bytes but the result's. */
+        if (r >= 0 && isatty(STDOUT_FILENO) && reply->payload.size > 0 &&
+            ((const char *) data)[reply->payload.size - 1] != '\n')
+                r = write_all("\n", 1);
+        if (mapping)
+                (void) munmap(mapping, reply->payload.size);
+        return r < 0 ? fail_errno(r, "Failed to write the result: %s", strerror(-r)) : EXIT_SUCCESS;
+}
+
+static int print_failure(Invoke *i, const PeerReply *reply) {
+        const char *name = sand_error_info(reply->error)->name, *class = strempty(reply->error_class),
+                   *cause = strempty(reply->cause);
+        bool own = *class && !streq(class, name);
+        size_t n = strlen(cause);
+
+        if (reply->error == SAND_ERROR_CRASHED || reply->error == SAND_ERROR_UNAVAILABLE)
+                show_folder_output(i);
+        (void) fail(reply->error, "%s%s%s: %s", name, own ? ": " : "", own ? class : "",
+                    strempty(reply->message));
+        if (n > 0)
+                (void) fprintf(stderr, "%s%s", cause, cause[n - 1] == '\n' ? "" : "\n");
+        return sand_error_info(reply->error)->exit_status;
+}
+
+static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
+        Invoke *i = userdata;
+        int status;
+
+        if (arg_verbose)
+                show_execution(i, reply);
+        status = reply->error == _SAND_ERROR_INVALID ? print_result(reply) : print_failure(i, reply);
+        (void) sd_event_exit(i->event, status);
+}
+
+static int send_event(Invoke *i) {
+        static const char *const headers[] = { "caller", "sandctl", NULL };
+        bool bounded = arg_timeout_usec != USEC_INFINITY;
+        PeerRequest request = {
+                .target = i->target.function,
+                .execution = i->execution,
+                .content_type = arg_content_type ?: "application/json",
+                .headers = headers,
+                .deadline = bounded ? usec_add(now_usec(), arg_timeout_usec) : 0,
+                .timeout_usec = bounded ? usec_add(arg_timeout_usec, GRACE_USEC) : CALL_TIMEOUT_USEC,
+                .data = i->data,
+                .size = i->size,
+        };
+        PeerCall *call;
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_randomize(&id);
+        if (r < 0)
+                return r;
+        (void) sd_id128_to_string(id, i->execution);
+        r = peer_new(i->event, i->socket_path, &i->peer);
+        return r < 0 ? r : peer_invoke(i->peer, &request, on_reply, i, &call);
+}
+
+static int invoke_loop(Invoke *i) {
+        int r;
+
+        r = sd_event_default(&i->event);
+        if (r >= 0 && i->dev)
+                r = sd_event_add_child(i->event, NULL, i->dev->supervisor, WEXITED, on_supervisor, i);
+        if (r >= 0)
+                r = sd_event_add_signal(i->event, NULL, SIGINT, NULL, (void *) (intptr_t) (128 + SIGINT));
+        if (r >= 0)
+                r = sd_event_add_signal(i->event, NULL, SIGTERM, NULL, (void *) (intptr_t) (128 + SIGTERM));
+        if (r >= 0)
+                r = send_event(i);
+        if (r == -ENOENT || r == -ECONNREFUSED)
+                return fail(SAND_ERROR_UNAVAILABLE, "Nothing listens on %s.", i->socket_path);
+        if (r >= 0)
+                r = sd_event_loop(i->event);
+        return r < 0 ? fail_errno(r, "Failed to invoke %s: %s", i->target.function, strerror(-r)) : r;
+}
+
+static void block_signals(void) {
+        sigset_t signals;
+
+        (void) sigemptyset(&signals);
+        (void) sigaddset(&signals, SIGCHLD);
+        (void) sigaddset(&signals, SIGINT);
+        (void) sigaddset(&signals, SIGTERM);
+        (void) sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
+int verb_invoke(int argc, char **argv) {
+        _cleanup_(invoke_done) Invoke i = {};
+        const char *message = NULL;
+        struct timespec now;
+        int fd, r;
+
+        r = target_parse(argv[0], &i.target, &message);
+        if (r < 0)
+                return fail(SAND_ERROR_USAGE, "\"%s\": %s.", argv[0], message ?: "out of memory");
+        r = open_event(argc, argv, &fd);
+        if (r != 0)
+                return r;
+        if (arg_host && i.target.dir)
+                return fail(SAND_ERROR_USAGE, "A folder's function runs where it is; leave --host out.");
+        if (arg_host)
+                return invoke_remote(argv, fd);
+        r = read_event(&i, fd);
+        if (fd > STDERR_FILENO)
+                (void) close(fd);
+        if (r != 0)
+                return r;
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        i.started_realtime = (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / 1000;
+        block_signals();
+        r = i.target.app ? find_socket(&i) : start_folder(&i);
+        return r != 0 ? r : invoke_loop(&i);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What there is and how it is configured: list, show. */
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "log.h"
+#include "protocol.h"
+#include "sandctl-bus.h"
+#include "sandctl-show.h"
+#include "sandctl-text.h"
+
+#define CALL_TIMEOUT_USEC (30 * USEC_PER_SEC)
+
+int host_call(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, sd_bus_message **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE, method);
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(m, true);
+        if (r >= 0 && name)
+                r = sd_bus_message_append(m, "s", name);
+        return r < 0 ? r : sd_bus_call(bus, m, CALL_TIMEOUT_USEC, error, ret);
+}
+
+int host_document(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, json_object **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        json_object *o;
+        const char *text;
+        int r;
+
+        r = host_call(bus, method, name, error, &reply);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "s", &text);
+        if (r < 0)
+                return r;
+        o = json_tokener_parse(text);
+        if (!o)
+                return -EBADMSG;
+        *ret = o;
+        return 0;
+}
+
+static bool wanted(const char *name, int n_patterns, char *const *patterns) {
+        for (int i = 0; i < n_patterns; i++)
+                if (fnmatch(patterns[i], name, 0) == 0)
+                        return true;
+        return n_patterns == 0;
+}
+
+static const Column list_columns[] = {
+        { "APPLICATION", .shrinks = true },
+        { "VERSION", .shrinks = true },
+        { "STATE" },
+        { "FUNCTIONS", .number = true },
+};
+
+int application_table(sd_bus *bus, int n_patterns, char *const *patterns, Table **ret) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(table_freep) Table *t = NULL;
+        const char *name, *version, *state, *functions;
+        int r;
+
+        r = host_call(bus, "List", NULL, &error, &reply);
+        if (r < 0)
+                return fail_bus(r, &error, "Failed to list applications");
+        r = table_new(list_columns, ELEMENTSOF(list_columns), &t);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(ssss)");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(ssss)", &name, &version, &state, &functions)) > 0)
+                if (wanted(name, n_patterns, patterns))
+                        r = table_add(t, state_color(state), (const char *[]) { name, version, state, functions });
+        if (r < 0)
+                return fail_errno(r, "Failed to read sand-hostd's list: %s", strerror(-r));
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+int verb_list(int argc, char **argv) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(table_freep) Table *t = NULL;
+        int r;
+
+        r = bus_open(&bus);
+        if (r == 0)
+                r = application_table(bus, argc, argv, &t);
+        if (r != 0)
+                return r;
+        if (arg_json != JSON_OFF)
+                return table_print_json(t) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        pager_open();
+        r = table_print(t, 0, arg_legend && table_rows(t) > 0);
+        if (arg_legend && !arg_quiet)
+                (void) printf("%s%zu application%s listed.\n", table_rows(t) > 0 ? "\n" : "", table_rows(t),
+                              table_rows(t) == 1 ? "" : "s");
+        return r < 0 ? fail_errno(r, "Out of memory.") : EXIT_SUCCESS;
+}
+
+/* A value as one reads it: keys that end in _usec are spans, what counts bytes is shown so. */
+static void value_format(const char *key, json_object *value, char *buf, size_t size) {
+        size_t n = strlen(key);
+        bool bytes = streq(key, "payload_max") || streq(key, "memory") || streq(key, "queue_bytes");
+
+        if (!value)
+                (void) snprintf(buf, size, "-");
+        else if (json_object_is_type(value, json_type_int) && n > 5 && streq(key + n - 5, "_usec"))
+                format_span(buf, size, json_object_get_uint64(value));
+        else if (json_object_is_type(value, json_type_int) && bytes)
+                format_bytes(buf, size, json_object_get_uint64(value));
+        else if (json_object_is_type(value, json_type_array)) {
+                size_t used = 0;
+
+                buf[0] = '\0';
+                for (size_t i = 0; i < json_object_array_length(value) && used < size; i++)
+                        used += (size_t) snprintf(buf + used, size - used, "%s%s", i > 0 ? " " : "",
+                                                  json_object_get_string(json_object_array_get_idx(value, i)));
+        } else
+                (void) snprintf(buf, size, "%s", strempty(json_object_get_string(value)));
+}
+
+static const Column function_columns[] = {
+        { "FUNCTION", .shrinks = true }, { "RUNTIME" },  { "HANDLER", .shrinks = true }, { "TIMEOUT", .number = true },
+        { "PAYLOAD", .number = true },   { "MEMORY", .number = true }, { "MAX", .number = true },
+        { "QUEUE", .number = true },     { "RESULT", .shrinks = true },
+};
+static const char *const function_keys[] = {
+        NULL, "runtime", "handler", "timeout_usec", "payload_max", "memory", "max", "queue_max", "content_type",
+};
+
+static int function_table(json_object *functions, Table **ret) {
+        _cleanup_(table_freep) Table *t = NULL;
+        int r;
+
+        r = table_new(function_columns, ELEMENTSOF(function_columns), &t);
+        if (r < 0)
+                return r;
+        json_object_object_foreach(functions, name, function) {
+                char values[ELEMENTSOF(function_keys)][256];
+                const char *cells[ELEMENTSOF(function_keys)] = { name };
+
+                for (size_t i = 1; i < ELEMENTSOF(function_keys); i++) {
+                        value_format(function_keys[i], json_object_object_get(function, function_keys[i]),
+                                     values[i], sizeof(values[i]));
+                        cells[i] = values[i];
+                }
+                r = table_add(t, COLOR_NONE, cells);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+static int print_description(json_object *o) {
+        json_object *functions = json_object_object_get(o, "functions");
+        _cleanup_(table_freep) Table *t = NULL;
+        int r = 0;
+
+        json_object_object_foreach(o, key, value) {
+                char text[512];
+
+                if (streq(key, "functions"))
+                        continue;
+                value_format(key, value, text, sizeof(text));
+                (void) printf("%12s: %s\n", key, text);
+        }
+        if (json_object_is_type(functions, json_type_object)) {
+                r = function_table(functions, &t);
+                if (r >= 0) {
+                        (void) putchar('\n');
+                        r = table_print(t, 0, arg_legend);
+                }
+        }
+        return r;
+}
+
+int verb_show(int argc, char **argv) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        json_object *o = NULL;
+        int r;
+
+        r = check_app_name(argv[0]);
+        if (r == 0)
+                r = bus_open(&bus);
+        if (r != 0)
+                return r;
+        r = host_document(bus, "Describe", argv[0], &error, &o);
+        if (r < 0)
+                return fail_bus(r, &error, "Failed to show %s", argv[0]);
+        if (arg_json != JSON_OFF)
+                r = json_print(o);
+        else {
+                pager_open();
+                r = print_description(o);
+        }
+        (void) json_object_put(o);
+        return r < 0 ? fail_errno(r, "Out of memory.") : EXIT_SUCCESS;
+}

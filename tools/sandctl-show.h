@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What sand-hostd answers to questions; and the table of applications, which list and status print. */
+
+#include "sandctl.h"
+
+/* A method without an argument (`name` NULL) or with an application's name. Negative errno. */
+int host_call(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, sd_bus_message **ret);
+/* The same for methods whose result is a JSON text. Caller puts the document. */
+int host_document(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, json_object **ret);
+
+/* 0, or the exit status after the complaint. */
+int application_table(sd_bus *bus, int n_patterns, char *const *patterns, Table **ret);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* sandctl's pure logic: what the user typed, and how numbers are shown. No I/O, no globals. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "macro.h"
+
+/* APP/NAME of the host, or DIR/NAME below a folder that begins with `.` or `/`. */
+typedef struct Target {
+        char *app;      /* application; NULL for a folder's function */
+        char *dir;      /* folder; NULL for a deployed application's function */
+        char *function;
+} Target;
+
+/* -EINVAL: *ret_message (static) says what is wrong and what is expected. */
+int target_parse(const char *s, Target *ret, const char **ret_message);
+void target_done(Target *t);
+
+/* 127.0.0.1:8080, [::1]:8080, or 8080 alone. Only loopback addresses: -EACCES for others. */
+typedef struct ListenAddress {
+        int family;
+        char host[40];
+        uint16_t port;
+} ListenAddress;
+int listen_address_parse(const char *s, ListenAddress *ret);
+
+/* "5min 20s", "1.5s", "230ms", "infinity"; rounded to what one reads. */
+void format_span(char *buf, size_t size, uint64_t usec);
+/* "12.3M", base 1024. */
+void format_bytes(char *buf, size_t size, uint64_t bytes);
+/* "2min 3s ago", as systemctl status says it. */
+void format_ago(char *buf, size_t size, uint64_t usec);
+
+/* Columns that a UTF-8 text takes on a terminal. */
+size_t text_width(const char *s);
+/* The first `width` columns of `s`, with an ellipsis where something is cut. Caller frees. */
+char *text_ellipsize(const char *s, size_t width);
+
+/* One word for the shell of another host: quoted if it needs it. Caller frees. */
+char *shell_quote(const char *s);

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* sandctl: the command line. This file knows the grammar: one table of verbs, one of options; help,
+ * completion's raw material and the arguments for another host come from the same tables. */
+
+#include "sandctl.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "config.h"
+#include "log.h"
+#include "sandctl-text.h"
+#include "text.h"
+
+JsonMode arg_json;
+bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state;
+const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
+        *arg_since, *arg_until, *arg_execution, *arg_output;
+uint64_t arg_timeout_usec = USEC_INFINITY;
+
+static bool arg_help;
+
+typedef enum OptionId {
+        OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
+        OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
+        OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
+        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT,
+        _OPTION_MAX,
+} OptionId;
+
+typedef struct Option {
+        const char *name; /* NULL: a letter only */
+        char letter;      /* 0: none */
+        const char *metavar; /* NULL: takes no value */
+        const char *help;
+        const char **string; /* where the value, or */
+        bool *flag;          /* where the truth goes; */
+        bool value;          /* this truth; neither: option_set() knows */
+        bool everywhere;
+} Option;
+
+static const Option options[_OPTION_MAX] = {
+        [OPTION_HELP] = { "help", 'h', NULL, "Show this help", .flag = &arg_help, .value = true,
+                          .everywhere = true },
+        [OPTION_VERSION] = { "version", 0, NULL, "Show the version", .everywhere = true },
+        [OPTION_HOST] = { "host", 'H', "[USER@]HOST", "Operate on another host, over ssh",
+                          .string = &arg_host, .everywhere = true },
+        [OPTION_JSON] = { "json", 0, "pretty|short|off", "Print as JSON", .everywhere = true },
+        [OPTION_J] = { NULL, 'j', NULL, "The same as --json=pretty on a terminal, else --json=short",
+                       .everywhere = true },
+        [OPTION_NO_PAGER] = { "no-pager", 0, NULL, "Do not pipe output into a pager",
+                              .flag = &arg_no_pager, .value = true, .everywhere = true },
+        [OPTION_NO_LEGEND] = { "no-legend", 0, NULL, "Print neither headers nor totals",
+                               .flag = &arg_legend, .value = false, .everywhere = true },
+        [OPTION_QUIET] = { "quiet", 'q', NULL, "Say nothing but results and errors",
+                           .flag = &arg_quiet, .value = true, .everywhere = true },
+        [OPTION_NAME] = { "name", 0, "NAME", "Deploy under this name instead of the bundle's",
+                          .string = &arg_name },
+        [OPTION_KEEP_STATE] = { "keep-state", 0, NULL, "Keep what the application wrote to /state",
+                                .flag = &arg_keep_state, .value = true },
+        [OPTION_DATA] = { "data", 'd', "STRING", "The event, as it stands here", .string = &arg_data },
+        [OPTION_FILE] = { "file", 0, "FILE", "The event, read from a file (-: standard input)",
+                          .string = &arg_file },
+        [OPTION_CONTENT_TYPE] = { "content-type", 't', "TYPE", "What the event is (application/json)",
+                                  .string = &arg_content_type },
+        [OPTION_TIMEOUT] = { "timeout", 0, "SPAN", "Give up after this time (\"30s\", \"5min\")" },
+        [OPTION_VERBOSE] = { "verbose", 'v', NULL, "Show execution, time used, and the function's output",
+                             .flag = &arg_verbose, .value = true },
+        [OPTION_LISTEN] = { "listen", 0, "ADDRESS:PORT", "Serve HTTP here (127.0.0.1:8080)",
+                            .string = &arg_listen },
+        [OPTION_FOLLOW] = { "follow", 'f', NULL, "Go on with new entries as they come",
+                            .flag = &arg_follow, .value = true },
+        [OPTION_LINES] = { "lines", 'n', "N", "The last N entries only (or \"all\")",
+                           .string = &arg_lines },
+        [OPTION_SINCE] = { "since", 'S', "TIME", "Entries from this time on (\"-1h\", \"today\")",
+                           .string = &arg_since },
+        [OPTION_UNTIL] = { "until", 'U', "TIME", "Entries up to this time", .string = &arg_until },
+        [OPTION_EXECUTION] = { "execution", 0, "ID", "Entries of this execution only",
+                               .string = &arg_execution },
+        [OPTION_OUTPUT] = { "output", 'o', "FORMAT", "journalctl's format: cat, short-iso, json, ...",
+                            .string = &arg_output },
+};
+
+typedef struct Verb {
+        const char *name, *arguments;
+        int min, max;        /* arguments; max -1: any number */
+        const char *options; /* letters or names of its own options, between spaces */
+        int (*run)(int argc, char **argv);
+        const char *summary, *help;
+        bool raw_tail;       /* what follows the first argument is a command, not options */
+        bool remote;         /* on another host, sandctl itself runs there */
+} Verb;
+
+static const Verb verbs[] = {
+        { "check", "[DIR]", 0, 1, " ", verb_check, "Check a bundle without deploying it",
+          "Reads DIR/sand.json (DIR: the current directory) and looks for everything that it names. Every\n"
+          "problem is printed on standard error as FILE:LINE: POINTER: TEXT; the exit status is then 4.\n"
+          "Needs neither root nor any service.\n\n"
+          "Examples:\n"
+          "  sandctl check\n"
+          "  sandctl check tests/apps/thumbnails && sandctl deploy tests/apps/thumbnails" },
+        { "run", "[DIR]", 0, 1, " listen ", verb_run, "Serve a bundle from its folder, for development",
+          "Runs the functions of DIR (default: the current directory) in the foreground, with the same\n"
+          "supervisor, workers and HTTP gateway that serve them on a host, but without root, machine or\n"
+          "installation. What the functions print appears here. When a file of the bundle changes it is\n"
+          "checked and loaded anew; if that fails, the code loaded before goes on. Ctrl-C ends it.\n\n"
+          "Without --listen the first free port from 8080 on is taken. Only loopback addresses are served.\n\n"
+          "Examples:\n"
+          "  sandctl run tests/apps/hello\n"
+          "  sandctl run . --listen 127.0.0.1:9000\n"
+          "  curl -d '{\"name\": \"World\"}' http://127.0.0.1:8080/invoke/hello/greet" },
+        { "deploy", "[DIR|FILE.tar[.zst|.gz|.xz]|-]", 0, 1, " name ", verb_deploy,
+          "Deploy a bundle, or a new version of it",
+          "Checks the bundle DIR (default: the current directory), packs it and hands it to sand-hostd. The\n"
+          "same content as the running version is \"unchanged\". Of a new version the workers are loaded\n"
+          "first: if one fails, the old version goes on and the reason is printed. No event is lost and\n"
+          "no connection refused meanwhile. A FILE, or - for standard input, is a tar of a bundle.\n\n"
+          "Needs the right to deploy: root, or polkit's consent (org.sand.host.deploy).\n\n"
+          "Examples:\n"
+          "  sandctl deploy tests/apps/thumbnails\n"
+          "  sandctl deploy . --name thumbnails-staging\n"
+          "  tar c -C build . | sandctl deploy -\n"
+          "  sandctl -H root@web1 deploy .", .remote = false },
+        { "remove", "APP...", 1, -1, " keep-state ", verb_remove, "Stop and remove applications",
+          "Stops each APP's machine, and removes its versions, its units and what it wrote to /state.\n"
+          "With --keep-state the latter is left in /var/lib/sand/state/APP, for a later deployment.\n\n"
+          "Examples:\n"
+          "  sandctl remove thumbnails\n"
+          "  sandctl remove --keep-state shop billing" },
+        { "list", "[PATTERN...]", 0, -1, " ", verb_list, "List applications",
+          "Lists the applications deployed on the host: version, state of the machine, functions. An\n"
+          "application with no machine running is \"inactive\" (or \"idle\" while its socket listens); its\n"
+          "next event starts it. A PATTERN is a shell glob for names.\n\n"
+          "Examples:\n"
+          "  sandctl list\n"
+          "  sandctl list 'shop-*' --json=short\n"
+          "  sandctl list --no-legend | cut -d' ' -f1" },
+        { "show", "APP", 1, 1, " ", verb_show, "Show how an application is configured",
+          "Shows what sand-hostd knows of the deployed version of APP: functions, runtimes, limits. The\n"
+          "values are those in effect, defaults included.\n\n"
+          "Examples:\n"
+          "  sandctl show thumbnails\n"
+          "  sandctl show thumbnails --json=pretty" },
+        { "status", "[APP...]", 0, -1, " lines ", verb_status, "Show what an application is doing",
+          "Shows each APP's machine, per function the queue, the events that run and the counts of served\n"
+          "and failed ones, and the newest log lines. Without APP: the host's services and applications.\n"
+          "The exit status is 3 if an APP does not exist. It does not start an idle machine.\n\n"
+          "Examples:\n"
+          "  sandctl status\n"
+          "  sandctl status thumbnails -n 50\n"
+          "  sandctl status thumbnails -j | jq .supervisor", .remote = true },
+        { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose ", verb_invoke,
+          "Send one event to a function and print the result",
+          "TARGET is APP/FUNCTION; or DIR/FUNCTION, where DIR begins with . or /, which runs the function\n"
+          "from that folder with no daemon and no root. The result goes to standard output as it is,\n"
+          "nothing added. A failure goes to standard error: the error, its text and its cause.\n\n"
+          "The event is --data, or --file, or, with - or when standard input is a pipe or a file,\n"
+          "standard input; else it is empty. Its content type is application/json if nothing is said.\n"
+          "Python functions see JSON parsed, and other types as bytes.\n\n"
+          "Needs access to the application's socket: root, or membership of the group sand-invoke.\n\n"
+          "Examples:\n"
+          "  sandctl invoke hello/greet -d '{\"name\": \"World\"}'\n"
+          "  sandctl invoke thumbnails/resize -t image/jpeg --file photo.jpg > small.jpg\n"
+          "  sandctl invoke ./tests/apps/hello/greet -v < event.json" },
+        { "logs", "APP[/FUNCTION]", 1, 1, " follow lines since until execution output ", verb_logs,
+          "Show what an application and its functions logged",
+          "Runs journalctl on the application's machine: what its functions print, their receipts, and\n"
+          "what the supervisor and systemd say. -o, -n, -S, -U and -f mean what they mean there.\n\n"
+          "Examples:\n"
+          "  sandctl logs thumbnails -f\n"
+          "  sandctl logs thumbnails/resize -n 100 -S -1h\n"
+          "  sandctl logs thumbnails --execution 0f3a...  -o verbose", .remote = true },
+        { "shell", "APP [COMMAND...]", 1, -1, " ", verb_shell, "Open a shell in an application's machine",
+          "Enters the machine of APP as its root (no more than a user's rights on the host), and runs\n"
+          "COMMAND or /bin/sh there, in the directory of the current version. An idle machine is started\n"
+          "first. Functions see that directory as /app; the shell sees /run/sand/versions/current.\n"
+          "Its limits, filters and idle time are not those of a function. Needs root.\n\n"
+          "Examples:\n"
+          "  sandctl shell thumbnails\n"
+          "  sandctl shell thumbnails ls -l /state", .raw_tail = true, .remote = true },
+};
+
+/* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
+static const char *const later[] = {
+        "new", "build", "edit", "versions", "rollback", "execution", "dead-letter", "secret", "token", "host",
+        "peer", "task", "trigger", NULL,
+};
+
+static void complain(int error, const char *format, va_list ap) {
+        _cleanup_(freep) char *text = NULL;
+
+        errno = abs(error);
+        if (vasprintf(&text, format, ap) >= 0)
+                (void) fprintf(stderr, "%s%s%s\n", color_begin(STDERR_FILENO, COLOR_RED), text,
+                               color_end(STDERR_FILENO));
+}
+
+int fail(SandError e, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        complain(0, format, ap);
+        va_end(ap);
+        return sand_error_info(e)->exit_status;
+}
+
+int fail_errno(int r, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        complain(r, format, ap);
+        va_end(ap);
+        return sand_error_info(sand_error_from_errno(r))->exit_status;
+}
+
+void say(const char *format, ...) {
+        va_list ap;
+
+        if (arg_quiet)
+                return;
+        va_start(ap, format);
+        (void) vfprintf(stderr, format, ap);
+        va_end(ap);
+        (void) fputc('\n', stderr);
+}
+
+int check_app_name(const char *name) {
+        if (app_name_is_valid(name))
+                return 0;
+        return fail(SAND_ERROR_USAGE, "\"%s\" is not an application's name: a lower-case letter, then "
+                                      "lower-case letters, digits and -, at most 63.", name);
+}
+
+static bool verb_has_option(const Verb *verb, const Option *o) {
+        char word[32];
+
+        if (o->everywhere)
+                return true;
+        (void) snprintf(word, sizeof(word), " %s ", o->name);
+        return strstr(verb->options, word);
+}
+
+static void print_options(const Verb *verb, bool own) {
+        for (size_t i = 0; i < _OPTION_MAX; i++) {
+                const Option *o = options + i;
+                char words[64];
+
+                if (o->everywhere == own || (own && !verb_has_option(verb, o)))
+                        continue;
+                (void) snprintf(words, sizeof(words), "%c%c%c%s%s%s%s", o->letter ? '-' : ' ',
+                                o->letter ?: ' ', o->letter && o->name ? ',' : ' ',
+                                o->name ? " --" : "", strempty(o->name),
+                                o->metavar ? "=" : "", strempty(o->metavar));
+                (void) printf("  %-28s %s%s\n", words, strlen(words) > 28 ? "\n                               "
+                                                                           : "", o->help);
+        }
+}
+
+static int help_verb(const Verb *verb) {
+        pager_open();
+        (void) printf("sandctl %s [OPTIONS...] %s\n\n%s%s.%s\n\n%s\n", verb->name, verb->arguments,
+                      color_begin(STDOUT_FILENO, COLOR_BOLD), verb->summary, color_end(STDOUT_FILENO),
+                      verb->help);
+        if (!streq(verb->options, " ")) {
+                (void) printf("\nOptions:\n");
+                print_options(verb, true);
+        }
+        (void) printf("\nOptions of every verb:\n");
+        print_options(verb, false);
+        (void) printf("\nSee the sandctl(1) man page for details.\n");
+        return EXIT_SUCCESS;
+}
+
+static int help_all(void) {
+        pager_open();
+        (void) printf("sandctl [OPTIONS...] VERB ...\n\n"
+                      "%sDeploy, run and look after serverless applications.%s\n\nVerbs:\n",
+                      color_begin(STDOUT_FILENO, COLOR_BOLD), color_end(STDOUT_FILENO));
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                char words[64];
+
+                (void) snprintf(words, sizeof(words), "%s %s", verbs[i].name,
+                                streq(verbs[i].name, "deploy") ? "[DIR|FILE|-]" : verbs[i].arguments);
+                (void) printf("  %-28s %s\n", words, verbs[i].summary);
+        }
+        (void) printf("\nOptions:\n");
+        print_options(NULL, false);
+        (void) printf("\nExit status: 0 success, 1 the function failed, 2 usage or bad request, 3 not found,\n"
+                      "4 denied or invalid bundle, 5 unavailable, 6 busy, 7 timeout.\n\n"
+                      "First steps:\n"
+                      "  sandctl run DIR              serve a bundle from its folder; no root, no installation\n"
+                      "  sandctl deploy DIR           put it on this host\n"
+                      "  sandctl invoke APP/FUNCTION  send it an event\n"
+                      "  sandctl VERB --help          more on a verb, with examples\n\n"
+                      "See the sandctl(1) and sand.json(5) man pages for details.\n");
+        return EXIT_SUCCESS;
+}
+
+static int parse_json_mode(const char *value) {
+        static const char *const names[] = {
+                [JSON_OFF] = "off", [JSON_SHORT] = "short", [JSON_PRETTY] = "pretty",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (streq(value, names[i])) {
+                        arg_json = (JsonMode) i;
+                        return 0;
+                }
+        return fail(SAND_ERROR_USAGE, "--json=%s: expected pretty, short or off.", value);
+}
+
+/* 0, or the exit status of the complaint. */
+static int option_set(OptionId id, const char *value) {
+        const Option *o = options + id;
+
+        if (o->string)
+                *o->string = value;
+        else if (o->flag)
+                *o->flag = o->value;
+        else if (id == OPTION_J)
+                arg_json = isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT;
+        else if (id == OPTION_JSON)
+                return parse_json_mode(value);
+        else if (id == OPTION_TIMEOUT &&
+                 (parse_time_span(value, &arg_timeout_usec) < 0 || arg_timeout_usec == 0))
+                return fail(SAND_ERROR_USAGE, "--timeout=%s: expected a time span such as \"30s\" or "
+                                              "\"5min\".", value);
+        return 0;
+}
+
+static const Verb *verb_find(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (streq(name, verbs[i].name))
+                        return verbs + i;
+        return NULL;
+}
+
+static const char *verb_name_at(const void *words, size_t i) {
+        return i < ELEMENTSOF(verbs) ? ((const Verb *) words)[i].name : NULL;
+}
+
+static int verb_unknown(const char *name) {
+        const char *similar;
+
+        for (size_t i = 0; later[i]; i++)
+                if (streq(name, later[i]))
+                        return fail(SAND_ERROR_USAGE, "%s: not served by this version of sandctl.", name);
+        similar = nearest_word(name, verb_name_at, verbs);
+        if (similar)
+                return fail(SAND_ERROR_USAGE, "Unknown verb \"%s\". Did you mean \"%s\"?", name, similar);
+        return fail(SAND_ERROR_USAGE, "Unknown verb \"%s\". \"sandctl --help\" lists them.", name);
+}
+
+/* What the command line holds, before it is known which verb may have what. */
+typedef struct CommandLine {
+        char **words;          /* verb and arguments; the strings are argv's */
+        int n_words;
+        bool given[_OPTION_MAX];
+} CommandLine;
+
+static void getopt_tables(char letters[static 3 * _OPTION_MAX + 3], struct option *longs) {
+        char *p = stpcpy(letters, "-:"); /* words in their order; a missing value is told apart */
+        size_t n = 0;
+
+        for (size_t i = 0; i < _OPTION_MAX; i++) {
+                const Option *o = options + i;
+
+                if (o->name)
+                        longs[n++] = (struct option) { o->name, o->metavar ? required_argument : no_argument,
+                                                       NULL, 256 + (int) i };
+                if (o->letter) {
+                        *p++ = o->letter;
+                        if (o->metavar)
+                                *p++ = ':';
+                }
+        }
+        *p = '\0';
+        longs[n] = (struct option) {};
+}
+
+static OptionId option_from_getopt(int c) {
+        if (c >= 256)
+                return (OptionId) (c - 256);
+        for (size_t i = 0; i < _OPTION_MAX; i++)
+                if (options[i].letter == c)
+                        return (OptionId) i;
+        return _OPTION_MAX;
+}
+
+/* After `shell APP` all is the command's. */
+static bool tail_begins(const CommandLine *l) {
+        const Verb *verb = l->n_words == 2 ? verb_find(l->words[0]) : NULL;
+
+        return verb && verb->raw_tail;
+}
+
+static int parse_words(int argc, char **argv, CommandLine *l) {
+        char letters[3 * _OPTION_MAX + 3];
+        struct option longs[_OPTION_MAX + 1];
+        int c, r;
+
+        getopt_tables(letters, longs);
+        opterr = 0;
+        while (!tail_begins(l) && (c = getopt_long(argc, argv, letters, longs, NULL)) >= 0) {
+                OptionId id;
+
+                if (c == 1) {
+                        l->words[l->n_words++] = optarg;
+                        continue;
+                }
+                if (c == ':')
+                        return fail(SAND_ERROR_USAGE, "Option \"%s\" needs a value.", argv[optind - 1]);
+                id = c == '?' ? _OPTION_MAX : option_from_getopt(c);
+                if (id == _OPTION_MAX) {
+                        if (optopt && optopt < 256)
+                                return fail(SAND_ERROR_USAGE, "Unknown option \"-%c\".", optopt);
+                        return fail(SAND_ERROR_USAGE, "%s option \"%s\".",
+                                    optopt ? "No value is taken by" : "Unknown or ambiguous", argv[optind - 1]);
+                }
+                l->given[id] = true;
+                r = option_set(id, optarg);
+                if (r > 0)
+                        return r;
+        }
+        for (int i = optind; i < argc; i++)
+                l->words[l->n_words++] = argv[i];
+        return 0;
+}
+
+static int check_arguments(const Verb *verb, const CommandLine *l) {
+        int n = l->n_words - 1;
+
+        for (size_t i = 0; i < _OPTION_MAX; i++)
+                if (l->given[i] && !verb_has_option(verb, options + i))
+                        return fail(SAND_ERROR_USAGE, "\"sandctl %s\" takes no option --%s; see \"sandctl %s "
+                                                      "--help\".", verb->name, options[i].name, verb->name);
+        if (n < verb->min)
+                return fail(SAND_ERROR_USAGE, "Too few arguments: sandctl %s %s", verb->name,
+                            verb->arguments);
+        if (verb->max >= 0 && n > verb->max)
+                return fail(SAND_ERROR_USAGE, "Too many arguments: sandctl %s %s", verb->name,
+                            verb->arguments);
+        return 0;
+}
+
+int remote_arguments(char ***l) {
+        int r = 0;
+
+        for (size_t i = 0; i < _OPTION_MAX && r >= 0; i++) {
+                const Option *o = options + i;
+                char *word = NULL;
+
+                if (i == OPTION_HOST || i == OPTION_J)
+                        continue;
+                if (o->string && *o->string) {
+                        if (asprintf(&word, "--%s=%s", o->name, *o->string) < 0)
+                                return -ENOMEM;
+                        r = strv_consume(l, word);
+                } else if (o->flag && *o->flag == o->value)
+                        r = strv_consume(l, asprintf(&word, "--%s", o->name) < 0 ? NULL : word);
+        }
+        if (r >= 0 && arg_json != JSON_OFF)
+                r = strv_extend(l, arg_json == JSON_SHORT ? "--json=short" : "--json=pretty");
+        if (r >= 0 && arg_timeout_usec != USEC_INFINITY) {
+                char *word;
+
+                r = strv_consume(l, asprintf(&word, "--timeout=%" PRIu64 "us", arg_timeout_usec) < 0 ? NULL
+                                                                                                      : word);
+        }
+        return r;
+}
+
+static int dispatch(const CommandLine *l) {
+        const Verb *verb;
+        int r;
+
+        if (l->given[OPTION_VERSION]) {
+                (void) printf("sandctl %s\n", SAND_VERSION);
+                return EXIT_SUCCESS;
+        }
+        if (l->n_words == 0) {
+                if (arg_help)
+                        return help_all();
+                return fail(SAND_ERROR_USAGE, "A verb is missing. \"sandctl --help\" lists them.");
+        }
+        if (streq(l->words[0], "help")) {
+                verb = l->n_words > 1 ? verb_find(l->words[1]) : NULL;
+                return verb ? help_verb(verb) : l->n_words > 1 ? verb_unknown(l->words[1]) : help_all();
+        }
+        verb = verb_find(l->words[0]);
+        if (!verb)
+                return verb_unknown(l->words[0]);
+        if (arg_help)
+                return help_verb(verb);
+        r = check_arguments(verb, l);
+        if (r > 0)
+                return r;
+        if (arg_host && verb->remote)
+                return remote_run(verb->name, l->n_words - 1, l->words + 1, -1, verb->raw_tail);
+        return verb->run(l->n_words - 1, l->words + 1);
+}
+
+int main(int argc, char **argv) {
+        _cleanup_(freep) char **words = calloc((size_t) argc + 1, sizeof(char *));
+        CommandLine l = { .words = words };
+        int status;
+
+        (void) setlocale(LC_ALL, "");
+        log_setup("sandctl");
+        if (!words)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        status = parse_words(argc, argv, &l);
+        if (status == 0)
+                status = dispatch(&l);
+        pager_close();
+        if (status == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+                status = fail_errno(-EIO, "Failed to write to standard output.");
+        return status;
+}

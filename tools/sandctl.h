@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What sandctl's files share: the arguments, the verbs, and how a failure is said. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-bus.h>
+
+#include "error.h"
+#include "macro.h"
+#include "manifest.h"
+#include "sandctl-output.h"
+
+extern JsonMode arg_json;
+extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state;
+extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
+        *arg_since, *arg_until, *arg_execution, *arg_output;
+extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
+
+/* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
+int verb_check(int argc, char **argv);
+int verb_deploy(int argc, char **argv);
+int verb_invoke(int argc, char **argv);
+int verb_list(int argc, char **argv);
+int verb_logs(int argc, char **argv);
+int verb_remove(int argc, char **argv);
+int verb_run(int argc, char **argv);
+int verb_shell(int argc, char **argv);
+int verb_show(int argc, char **argv);
+int verb_status(int argc, char **argv);
+
+/* Say on stderr what failed; the result is the exit status that belongs to it. */
+int fail(SandError e, const char *format, ...) _printf_(2, 3);
+int fail_errno(int r, const char *format, ...) _printf_(2, 3);
+/* One line "sandctl: ..." on stderr that --quiet suppresses. */
+void say(const char *format, ...) _printf_(1, 2);
+/* 0, or the exit status after the complaint that `name` is no application's name. */
+int check_app_name(const char *name);
+
+/* The words of the current verb's options, as they are given to sandctl on another host. */
+int remote_arguments(char ***l);
+/* Runs `sandctl VERB ARGUMENTS` on arg_host by ssh, with `input` as its standard input (-1: ours).
+ * Returns its exit status. `terminal`: it gets one. */
+int remote_run(const char *verb, int argc, char *const *argv, int input, bool terminal);
