@@ -56,8 +56,9 @@ int sandbox_confine_supervisor(void) {
                                      (UINT64_C(1) << CAP_DAC_OVERRIDE);
         int r;
 
-        /* Versions, the journal and the notify socket are the supervisor's alone. */
-        if (chmod(SAND_RUN_DIR, 0700) < 0)
+        /* Versions, the journal and the notify socket are the supervisor's alone. What nspawn made below for its
+         * binds belongs to the host's root, /run itself to this one. */
+        if (chmod("/run", 0700) < 0)
                 return -errno;
         r = capabilities_keep(keep);
         if (r < 0)
