@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* sand.json: what is read, what is refused, and that each refusal says where and why. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "json-text.h"
+#include "manifest.h"
+#include "protocol.h"
+
+/* ---- texts ---- */
+
+static int parse(const char *text, Problems *problems, Manifest **ret) {
+        return manifest_parse("sand.json", text, strlen(text), problems, ret);
+}
+
+static const char full[] =
+        "{ // an application\n"
+        "  \"$schema\": \"/usr/share/sand/sand.schema.json\", \"name\": \"thumbnails\",\n"
+        "  \"functions\": {\n"
+        "    \"resize\": { \"runtime\": \"native\", \"handler\": \"lib/resize.so:resize\", // \"not\": a key\n"
+        "      \"timeout\": \"1min 30s\", \"payload_max\": \"64M\", \"content_type\": \"image/jpeg\",\n"
+        "      \"instances\": { \"warm\": 2, \"max\": 4, \"events\": 0 }, \"queue\": { \"max\": 10, \"bytes\": \"1G\" },\n"
+        "      \"memory\": \"256M\", \"resources\": { \"TasksMax\": 7 },\n"
+        "      \"environment\": { \"QUALITY\": \"85\", \"URL\": \"http://x//y\" } },\n"
+        "    \"extract\": { \"runtime\": \"python3\", \"handler\": \"pkg.extract.handle\" },\n"
+        "    \"sign\": { \"runtime\": \"exec\", \"handler\": [\"bin/sign\", \"--stdin\", \"\"] },\n"
+        "    \"cat\": { \"runtime\": \"exec\", \"handler\": \"cat\" }\n"
+        "  },\n"
+        "  \"environment\": { \"QUALITY\": \"1\", \"LANG\": \"C.UTF-8\" },\n"
+        "  \"resources\": { \"MemoryMax\": \"1G\", \"CPUQuota\": \"150%\", \"TasksMax\": 512 },\n"
+        "  \"network\": \"none\", \"idle\": \"infinity\", \"receipts\": \"failed\"\n"
+        "}";
+
+static void assert_strv(char *const *l, const char *const *expected, size_t n) {
+        assert_int_equal(strv_length(l), n);
+        for (size_t i = 0; i < n; i++)
+                assert_string_equal(l[i], expected[i]);
+}
+
+static void test_full(void **state) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        const FunctionSpec *f;
+
+        assert_int_equal(parse(full, &problems, &m), 0);
+        assert_int_equal(problems.n, 0);
+        assert_string_equal(m->name, "thumbnails");
+        assert_int_equal(m->n_functions, 4);
+        assert_int_equal(m->idle_usec, USEC_INFINITY);
+        assert_int_equal(m->receipts, RECEIPTS_FAILED);
+        assert_strv(m->resources, (const char *const[]) { "MemoryMax=1G", "CPUQuota=150%", "TasksMax=512" }, 3);
+        assert_non_null(m->json);
+
+        f = m->functions; /* the file's order */
+        assert_string_equal(f->name, "resize");
+        assert_int_equal(f->runtime, RUNTIME_NATIVE);
+        assert_strv(f->handler, (const char *const[]) { "lib/resize.so:resize" }, 1);
+        assert_int_equal(f->timeout_usec, 90 * USEC_PER_SEC);
+        assert_int_equal(f->payload_max, SAND_PAYLOAD_HARD_MAX);
+        assert_string_equal(f->content_type, "image/jpeg");
+        assert_int_equal(f->warm, 2);
+        assert_int_equal(f->max, 4);
+        assert_int_equal(f->events, 0);
+        assert_int_equal(f->queue_max, 10);
+        assert_int_equal(f->queue_bytes, 1 << 30);
+        assert_int_equal(f->memory, 256 << 20);
+        assert_int_equal(f->tasks_max, 7);
+        assert_strv(f->environment, (const char *const[]) { "LANG=C.UTF-8", "QUALITY=85", "URL=http://x//y" }, 3);
+
+        f = manifest_find(m, "sign");
+        assert_ptr_equal(f, m->functions + 2);
+        assert_strv(f->handler, (const char *const[]) { "bin/sign", "--stdin", "" }, 3);
+        assert_strv(f->environment, (const char *const[]) { "QUALITY=1", "LANG=C.UTF-8" }, 2);
+        assert_null(manifest_find(m, "nothing"));
+}
+
+static void test_defaults(void **state) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        const FunctionSpec *f;
+
+        assert_int_equal(parse("{\"name\":\"a\",\"functions\":{\"f\":{\"runtime\":\"python3\",\"handler\":\"m.f\"}}}",
+                               &problems, &m), 0);
+        f = m->functions;
+        assert_int_equal(f->timeout_usec, 30 * USEC_PER_SEC);
+        assert_int_equal(f->payload_max, 16 << 20);
+        assert_null(f->content_type);
+        assert_int_equal(f->warm, 0);
+        assert_int_equal(f->max, 16);
+        assert_int_equal(f->events, 1);
+        assert_int_equal(f->queue_max, 1000);
+        assert_int_equal(f->queue_bytes, 64 << 20);
+        assert_int_equal(f->memory, 128 << 20);
+        assert_int_equal(f->tasks_max, 64);
+        assert_int_equal(strv_length(f->environment), 0);
+        assert_int_equal(m->idle_usec, 5 * USEC_PER_MINUTE);
+        assert_int_equal(m->receipts, RECEIPTS_SAMPLE);
+        assert_int_equal(strv_length(m->resources), 0);
+}
+
+/* What is put into the place of a default, the pointer of its one problem and a part of its text; no pointer: it
+ * is good. APP stands in the application, FN in its function "f", and replaces the runtime and handler there. */
+typedef struct Case {
+        const char *app, *fn, *pointer, *message;
+} Case;
+
+static const Case cases[] = {
+        /* names, keys */
+        { "\"nmae\": 1", NULL, "/nmae", "expected perhaps \"name\"" },
+        { "\"\": 1", NULL, "/", "unknown key" },
+        { "\"zzzzzzz\": 1", NULL, "/zzzzzzz", "found an unknown key" },
+        { "\"a/b~c\": 1", NULL, "/a~1b~0c", "unknown key" },
+        { "\"$schema\": 1", NULL, "/$schema", "found the number 1, expected a string" },
+        { NULL, "\"timeuot\": \"1s\"", "/functions/f/timeuot", "expected perhaps \"timeout\"" },
+        /* known, not served */
+        { "\"workflows\": {}", NULL, "/workflows", "\"workflows\", which is not served by this version of SAND" },
+        { "\"triggers\": []", NULL, "/triggers", "not served by this version" },
+        { "\"mounts\": []", NULL, "/mounts", "not served by this version" },
+        { "\"packages\": []", NULL, "/packages", "not served by this version" },
+        { "\"build\": []", NULL, "/build", "not served by this version" },
+        { "\"allow\": []", NULL, "/allow", "not served by this version" },
+        { "\"network\": \"host\"", NULL, "/network", "not served by this version" },
+        { "\"network\": true", NULL, "/network", "found true, expected \"none\"" },
+        { NULL, "\"credentials\": []", "/functions/f/credentials", "not served by this version" },
+        { NULL, "\"retry\": {}", "/functions/f/retry", "not served by this version" },
+        { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "not served by this version" },
+        { NULL, "\"on_failure\": \"f\"", "/functions/f/on_failure", "not served by this version" },
+        { NULL, "\"resources\": {\"MemoryMax\": \"1G\"}", "/functions/f/resources/MemoryMax", "not served" },
+        /* numbers, sizes, times */
+        { NULL, "\"timeout\": 30", "/functions/f/timeout", "found the number 30, expected a time span" },
+        { NULL, "\"timeout\": \"30 parsecs\"", "/functions/f/timeout", "found \"30 parsecs\"" },
+        { NULL, "\"timeout\": \"0\"", "/functions/f/timeout", "from \"1ms\" to \"24h\"" },
+        { NULL, "\"timeout\": \"infinity\"", "/functions/f/timeout", "from \"1ms\" to \"24h\"" },
+        { NULL, "\"timeout\": \"24h\"" },
+        { NULL, "\"timeout\": \"24h 1us\"", "/functions/f/timeout", "from \"1ms\" to \"24h\"" },
+        { NULL, "\"payload_max\": \"65M\"", "/functions/f/payload_max", "to \"64M\"" },
+        { NULL, "\"payload_max\": \"0\"", "/functions/f/payload_max", "from \"1\"" },
+        { NULL, "\"payload_max\": null", "/functions/f/payload_max", "found null" },
+        { NULL, "\"memory\": \"1\"", "/functions/f/memory", "from \"1M\"" },
+        { NULL, "\"instances\": {\"warm\": 16}" },
+        { NULL, "\"instances\": {\"warm\": 17}", "/functions/f/instances", "17 warm instances, expected no more than max, 16" },
+        { NULL, "\"instances\": {\"max\": 4096}" },
+        { NULL, "\"instances\": {\"max\": 4097}", "/functions/f/instances/max", "from 1 to 4096" },
+        { NULL, "\"instances\": {\"max\": 1e2}" },
+        { NULL, "\"instances\": {\"max\": 1.5}", "/functions/f/instances/max", "found the number 1.5" },
+        { NULL, "\"instances\": {\"max\": -1}", "/functions/f/instances/max", "found the number -1" },
+        { NULL, "\"instances\": {\"max\": \"4\"}", "/functions/f/instances/max", "found \"4\"" },
+        { NULL, "\"instances\": {\"max\": 4294967297}", "/functions/f/instances/max", "from 1 to 4096" },
+        { NULL, "\"instances\": {\"max\": 18446744073709551617}", "/functions/f/instances/max", "from 1 to 4096" },
+        { NULL, "\"instances\": {\"max\": 1e999}", "/functions/f/instances/max", "from 1 to 4096" },
+        { NULL, "\"instances\": 5", "/functions/f/instances", "found the number 5, expected an object" },
+        { NULL, "\"instances\": {\"min\": 5}", "/functions/f/instances/min", "unknown key" },
+        { NULL, "\"queue\": {\"max\": 0}", "/functions/f/queue/max", "from 1 to 1000000" },
+        { NULL, "\"queue\": {\"bytes\": 64}", "/functions/f/queue/bytes", "found the number 64" },
+        { NULL, "\"queue\": []", "/functions/f/queue", "found an array, expected an object" },
+        { NULL, "\"resources\": {\"TasksMax\": 0}", "/functions/f/resources/TasksMax", "from 1 to" },
+        { NULL, "\"resources\": {\"TasksMx\": 1}", "/functions/f/resources/TasksMx", "\"TasksMax\"" },
+        { "\"idle\": \"1ms\"", NULL, "/idle", "at least \"10ms\"" },
+        { "\"idle\": \"never\"", NULL, "/idle", "found \"never\"" },
+        { "\"receipts\": \"some\"", NULL, "/receipts", "expected \"sample\", \"failed\" or \"all\"" },
+        { "\"receipts\": \"all\"", NULL },
+        /* content types: they go into HTTP headers */
+        { NULL, "\"content_type\": \"text/plain; charset=utf-8\"" },
+        { NULL, "\"content_type\": \"text\"", "/functions/f/content_type", "a media type" },
+        { NULL, "\"content_type\": \"/plain\"", "/functions/f/content_type", "a media type" },
+        { NULL, "\"content_type\": \"text/\"", "/functions/f/content_type", "a media type" },
+        { NULL, "\"content_type\": \"text/plain\\r\\nX: y\"", "/functions/f/content_type", "a media type" },
+        { NULL, "\"content_type\": \"text/plain; a=\\u00e9\"", "/functions/f/content_type", "a media type" },
+        { NULL, "\"content_type\": \"\"", "/functions/f/content_type", "a media type" },
+        /* environments */
+        { "\"environment\": []", NULL, "/environment", "found an array, expected an object of variables" },
+        { "\"environment\": {\"A\": 1}", NULL, "/environment/A", "found the number 1, expected a string" },
+        { "\"environment\": {\"\": \"\"}", NULL, "/environment/", "a name of letters" },
+        { "\"environment\": {\"1A\": \"\"}", NULL, "/environment/1A", "a name of letters" },
+        { "\"environment\": {\"A=B\": \"\"}", NULL, "/environment/A=B", "a name of letters" },
+        { "\"environment\": {\"SAND_APP\": \"\"}", NULL, "/environment/SAND_APP", "SAND's own" },
+        { "\"environment\": {\"SANDY\": \"a\\tb\", \"LDAP\": \"=\"}", NULL },
+        { "\"environment\": {\"A\": \"a\\nb\"}", NULL, "/environment/A", "without control characters" },
+        { "\"environment\": {\"A\": \"a\\u007f\"}", NULL, "/environment/A", "without control characters" },
+        { NULL, "\"environment\": {\"LD_PRELOAD\": \"x.so\"}", "/functions/f/environment/LD_PRELOAD", "dynamic linker" },
+        /* resources: they go into a unit file */
+        { "\"resources\": null", NULL, "/resources", "found null, expected an object of properties" },
+        { "\"resources\": {\"MemoryMx\": 1}", NULL, "/resources/MemoryMx", "expected perhaps \"MemoryMax\"" },
+        { "\"resources\": {\"ExecStart\": \"/bin/sh\"}", NULL, "/resources/ExecStart", "systemd.resource-control(5)" },
+        { "\"resources\": {\"MemoryMax\": \"1G\\nExecStart=/bin/sh\"}", NULL, "/resources/MemoryMax", "a size" },
+        { "\"resources\": {\"MemoryMax\": \"1G\\n\"}", NULL, "/resources/MemoryMax", "a size" },
+        { "\"resources\": {\"MemoryMax\": 1073741824, \"MemoryHigh\": \"50%\", \"MemoryLow\": \"0\", \"MemoryMin\": \"12.5%\","
+          "\"MemorySwapMax\": \"infinity\"}", NULL },
+        { "\"resources\": {\"MemoryMax\": \"101%\"}", NULL, "/resources/MemoryMax", "a size" },
+        { "\"resources\": {\"MemoryMax\": -1}", NULL, "/resources/MemoryMax", "a size" },
+        { "\"resources\": {\"MemoryMax\": {}}", NULL, "/resources/MemoryMax", "found an object" },
+        { "\"resources\": {\"CPUQuota\": \"0.5%\", \"CPUWeight\": \"idle\", \"CPUQuotaPeriodSec\": \"10ms\"}", NULL },
+        { "\"resources\": {\"CPUQuota\": \"0%\"}", NULL, "/resources/CPUQuota", "above 0%" },
+        { "\"resources\": {\"CPUQuota\": \"0.0%\"}", NULL, "/resources/CPUQuota", "above 0%" },
+        { "\"resources\": {\"CPUQuota\": 150}", NULL, "/resources/CPUQuota", "found the number 150" },
+        { "\"resources\": {\"CPUQuota\": \"150\"}", NULL, "/resources/CPUQuota", "above 0%" },
+        { "\"resources\": {\"CPUWeight\": 0}", NULL, "/resources/CPUWeight", "from 1 to 10000" },
+        { "\"resources\": {\"IOWeight\": 10001}", NULL, "/resources/IOWeight", "from 1 to 10000" },
+        { "\"resources\": {\"IOWeight\": \"idle\"}", NULL, "/resources/IOWeight", "from 1 to 10000" },
+        { "\"resources\": {\"CPUQuotaPeriodSec\": \"2s\"}", NULL, "/resources/CPUQuotaPeriodSec", "to \"1s\"" },
+        { "\"resources\": {\"TasksMax\": \"10%\"}", NULL },
+        { "\"resources\": {\"TasksMax\": 0}", NULL, "/resources/TasksMax", "a number above 0" },
+        { "\"resources\": {\"AllowedCPUs\": \"0-3,8 9\", \"AllowedMemoryNodes\": 0}", NULL },
+        { "\"resources\": {\"AllowedCPUs\": \"3-0\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        { "\"resources\": {\"AllowedCPUs\": \"0-1-2\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        { "\"resources\": {\"AllowedCPUs\": \"0,\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        { "\"resources\": {\"AllowedCPUs\": \"\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        { "\"resources\": {\"AllowedCPUs\": \"99999999999\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        /* handlers */
+        { NULL, "\"runtime\": \"python\", \"handler\": \"m.f\"", "/functions/f/runtime", "found \"python\"" },
+        { NULL, "\"runtime\": 3, \"handler\": \"m.f\"", "/functions/f/runtime", "found the number 3" },
+        { NULL, "\"runtime\": \"python3\"", "/functions/f", "the key \"handler\" is missing" },
+        { NULL, "\"handler\": \"m.f\"", "/functions/f", "the key \"runtime\" is missing" },
+        { NULL, "\"runtime\": \"python3\", \"handler\": \"f\"", "/functions/f/handler", "\"module.function\"" },
+        { NULL, "\"runtime\": \"python3\", \"handler\": \"a..f\"", "/functions/f/handler", "\"module.function\"" },
+        { NULL, "\"runtime\": \"python3\", \"handler\": \"../m.f\"", "/functions/f/handler", "\"module.function\"" },
+        { NULL, "\"runtime\": \"python3\", \"handler\": \"m.1f\"", "/functions/f/handler", "\"module.function\"" },
+        { NULL, "\"runtime\": \"python3\", \"handler\": [\"m.f\"]", "/functions/f/handler", "found an array" },
+        { NULL, "\"handler\": \"a/b.so:x_1\", \"runtime\": \"native\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"a.so\"", "/functions/f/handler", "\"path.so:symbol\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"a.so:\"", "/functions/f/handler", "\"path.so:symbol\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"a.so:1x\"", "/functions/f/handler", "\"path.so:symbol\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \".so:x\"", "/functions/f/handler", "\"path.so:symbol\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"a.txt:x\"", "/functions/f/handler", "\"path.so:symbol\"" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"/a.so:x\"", "/functions/f/handler", "a path within the bundle" },
+        { NULL, "\"runtime\": \"native\", \"handler\": \"../a.so:x\"", "/functions/f/handler", "a path within the bundle" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": \"/bin/sh\"", "/functions/f/handler", "a path within the bundle" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": [\"a/../../b\"]", "/functions/f/handler/0", "a path within the bundle" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": []", "/functions/f/handler", "an array of 0 elements" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": [\"\"]", "/functions/f/handler/0", "found \"\", expected a program" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": [\"a\", 1]", "/functions/f/handler/1", "found the number 1" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": [\"a\", \"\\n\"]", "/functions/f/handler/1", "control characters" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": {}", "/functions/f/handler", "found an object" },
+        { NULL, "\"runtime\": \"exec\", \"handler\": \"..\"", "/functions/f/handler", "a program" },
+};
+
+static void check_case(const Case *c) {
+        static const char base[] = "\"runtime\": \"python3\", \"handler\": \"m.f\"";
+        _cleanup_(freep) char *text = NULL, *report = NULL;
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        bool own = c->fn && (strstr(c->fn, "\"runtime\"") || strstr(c->fn, "\"handler\""));
+        int r;
+
+        assert_true(asprintf(&text, "{\n \"name\": \"a\",\n \"functions\": {\"f\": {\n%s%s%s}}\n%s%s\n}",
+                             own ? "" : base, c->fn && !own ? ", " : "", strempty(c->fn), c->app ? ", " : "",
+                             strempty(c->app)) > 0);
+        r = parse(text, &problems, &m);
+        report = problems_to_string(&problems);
+        if (!c->pointer) {
+                if (r != 0)
+                        fail_msg("%s: refused: %s", text, report);
+                return;
+        }
+        if (r != -EBADMSG || m || problems.n != 1)
+                fail_msg("%s: %d, %zu problems, expected one:\n%s", text, r, problems.n, report);
+        if (!streq(problems.items->pointer, c->pointer) || !strstr(problems.items->message, c->message))
+                fail_msg("%s: expected %s: %s, found %s", text, c->pointer, c->message, report);
+        /* a whole function's problem is on its key's line, 3; an application's line is 5, a function's key's 4 */
+        if (problems.items->line != (c->app ? 5U : streq(c->pointer, "/functions/f") ? 3U : 4U))
+                fail_msg("%s: line %u", text, problems.items->line);
+        assert_string_equal(problems.items->file, "sand.json");
+}
+
+static void test_cases(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                check_case(cases + i);
+}
+
+static const struct {
+        const char *text, *report;
+} syntax[] = {
+        { "", "sand.json:1: column 1: found the end of the file, expected a value" },
+        { "{", "sand.json:1: column 2: found the end of the file, expected a key" },
+        { "{\"a\": [1,,2]}", "sand.json:1: column 10: found ',', expected a value" },
+        { "{\"a\": 1,}", "sand.json:1: column 9: found '}', expected a key in double quotes" },
+        { "{\"a\": [1,]}", "sand.json:1: column 10: found ']', expected a value" },
+        { "{'a': 1}", "sand.json:1: column 2: found ''', expected a key in double quotes" },
+        { "{a: 1}", "sand.json:1: column 2: found 'a', expected a key in double quotes" },
+        { "{\"a\": 'b'}", "sand.json:1: column 7: found ''', expected a value" },
+        { "{\"a\": NaN}", "column 7: found 'N', expected a value" },
+        { "{\"a\": Infinity}", "column 7: found 'I', expected a value" },
+        { "{\"a\": True}", "column 7: found 'T', expected a value" },
+        { "{\"a\": tru}", "column 7: found 't', expected a value" },
+        { "{\"a\": +1}", "column 7: found '+', expected a value" },
+        { "{\"a\": 01}", "column 8: found '1', expected no digit after a leading 0" },
+        { "{\"a\": 1.}", "column 9: found '}', expected a digit" },
+        { "{\"a\": .5}", "column 7: found '.', expected a value" },
+        { "{\"a\": 1e}", "column 9: found '}', expected a digit" },
+        { "{\"a\": -}", "column 8: found '}', expected a digit" },
+        { "{\"a\": 0x1}", "column 8: found 'x', expected ',' or '}'" },
+        { "{\"a\" 1}", "column 6: found '1', expected ':'" },
+        { "{\"a\": 1 \"b\": 2}", "column 9: found '\"', expected ',' or '}'" },
+        { "{\"\xc3\xa9\": x}", "column 7: found 'x', expected a value" }, /* columns count characters */
+        { "{}\n{}", "sand.json:2: column 1: found '{', expected nothing after the document" },
+        { "/* x */ {}", "column 1: found '/', expected a value" },
+        { "# x\n{}", "column 1: found '#', expected a value" },
+        { "{\"a\": \"b\n\"}", "column 9: found the end of the line, expected the closing quote" },
+        { "{\"a\": \"\\x\"}", "column 9: found 'x', expected one of" },
+        { "{\"a\": \"\\u12g4\"}", "column 12: found 'g', expected four hexadecimal digits" },
+        { "{\"a\": \"\\u0000\"}", "column 8: found '\\', expected no \\u0000" },
+        { "{\"a\\u0000\": 1}", "expected no \\u0000" },
+        { "{\"a\": \"\xff\"}", "column 8: found byte 0xff, expected UTF-8" },
+        { "\xef\xbb\xbf{}", "column 1: found" },
+        { "{\"a\": \"b", "column 9: found the end of the file, expected the closing quote" },
+        { "{\"a\": \"b\\", "the end of the file" },
+        { "{\"a\":\n\n  // x\n  }", "sand.json:4: column 3: found '}', expected a value" },
+        { "{\"a\": 1, // c\n \"a\": 2}", "sand.json:2: found the key \"a\" a second time, expected it once: it is on line 1 already" },
+        { "{\"name\": 1, \"n\\u0061me\": 2}", "found the key \"name\" a second time" },
+        { "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", "no more than 32 levels" },
+};
+
+static void test_syntax(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(syntax); i++) {
+                _cleanup_(problems_done) Problems problems = {};
+                _cleanup_(freep) char *report = NULL;
+                Manifest *m = NULL;
+                int r = parse(syntax[i].text, &problems, &m);
+
+                report = problems_to_string(&problems);
+                if (r != -EBADMSG || m || problems.n != 1 || !strstr(report, syntax[i].report))
+                        fail_msg("%s: %d, %s; expected %s", syntax[i].text, r, report, syntax[i].report);
+                assert_null(problems.items->pointer);
+        }
+}
+
+static void test_not_an_object(void **state) {
+        static const char *const texts[] = { "null", "1", "\"x\"", "[]", "true" };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                _cleanup_(problems_done) Problems problems = {};
+                Manifest *m = NULL;
+
+                assert_int_equal(parse(texts[i], &problems, &m), -EBADMSG);
+                assert_int_equal(problems.n, 1);
+                assert_string_equal(problems.items->pointer, "");
+                assert_non_null(strstr(problems.items->message, "expected an object"));
+        }
+}
+
+static void test_nul(void **state) {
+        static const char text[] = "{\"name\": \"a\"}\0{}";
+        _cleanup_(problems_done) Problems problems = {};
+        Manifest *m = NULL;
+
+        assert_int_equal(manifest_parse("sand.json", text, sizeof(text) - 1, &problems, &m), -EBADMSG);
+        assert_non_null(strstr(problems.items->message, "control character 0x00"));
+}
+
+static void test_all_problems_in_one_go(void **state) {
+        static const char *const pointers[] = {
+                "", "/nam", "/functions/f/runtime", "/functions/f/timeout", "/functions/g", "/functions/9",
+                "/triggers", "/idle",
+        };
+        _cleanup_(problems_done) Problems problems = {};
+        Manifest *m = NULL;
+
+        assert_int_equal(parse("{\"nam\": \"a\", \"functions\": {\"f\": {\"runtime\": \"x\", \"handler\": \"m.f\", \"timeout\": 1},"
+                               "\"g\": {\"handler\": [\"a\", 1]}, \"9\": 5}, \"triggers\": [], \"idle\": 0}", &problems, &m),
+                         -EBADMSG);
+        for (size_t i = 0; i < ELEMENTSOF(pointers); i++) {
+                bool found = false;
+                for (size_t j = 0; j < problems.n; j++)
+                        found = found || streq(problems.items[j].pointer, pointers[i]);
+                if (!found)
+                        fail_msg("no problem at %s", pointers[i]);
+        }
+        /* "9" has a wrong name and a wrong type; without a runtime g's handler says nothing */
+        assert_int_equal(problems.n, ELEMENTSOF(pointers) + 1);
+}
+
+static void test_bounds(void **state) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(freep) char *text = malloc(JSON_TEXT_SIZE_MAX + 2);
+        Manifest *m = NULL;
+        size_t n = 0;
+
+        memset(text, ' ', JSON_TEXT_SIZE_MAX + 1);
+        assert_int_equal(manifest_parse("sand.json", text, JSON_TEXT_SIZE_MAX + 1, &problems, &m), -EBADMSG);
+        assert_non_null(strstr(problems.items->message, "expected at most 1048576"));
+        problems_done(&problems);
+
+        /* more mistakes than anyone wants to read */
+        n += (size_t) sprintf(text + n, "{\"name\": \"a\", \"functions\": {");
+        for (unsigned i = 0; i < 200; i++)
+                n += (size_t) sprintf(text + n, "%s\"f%u\": 1", i > 0 ? "," : "", i);
+        n += (size_t) sprintf(text + n, "}}");
+        assert_int_equal(manifest_parse("sand.json", text, n, &problems, &m), -EBADMSG);
+        assert_int_equal(problems.n, 100);
+        assert_non_null(strstr(problems.items[99].message, "there are more problems"));
+        problems_done(&problems);
+
+        n = (size_t) sprintf(text, "{\"name\": \"a\", \"functions\": {");
+        for (unsigned i = 0; i < 257; i++)
+                n += (size_t) sprintf(text + n, "%s\"f%u\": {}", i > 0 ? "," : "", i);
+        n += (size_t) sprintf(text + n, "}}");
+        assert_int_equal(manifest_parse("sand.json", text, n, &problems, &m), -EBADMSG);
+        assert_int_equal(problems.n, 1);
+        assert_string_equal(problems.items->message, "found 257 functions, expected from 1 to 256");
+        problems_done(&problems);
+
+        n = 0;
+        text[n++] = '[';
+        for (unsigned i = 0; i < 70000; i++)
+                n += (size_t) sprintf(text + n, "%s1", i > 0 ? "," : "");
+        text[n++] = ']';
+        assert_int_equal(manifest_parse("sand.json", text, n, &problems, &m), -EBADMSG);
+        assert_non_null(strstr(problems.items->message, "no more than 65536 values"));
+        problems_done(&problems);
+
+        /* a merged environment is bounded like any other */
+        n = (size_t) sprintf(text, "{\"name\": \"a\", \"functions\": {\"f\": {\"runtime\": \"python3\", \"handler\": \"m.f\","
+                                   "\"environment\": {");
+        for (unsigned i = 0; i < 100; i++)
+                n += (size_t) sprintf(text + n, "%s\"F%u\": \"\"", i > 0 ? "," : "", i);
+        n += (size_t) sprintf(text + n, "}}}, \"environment\": {");
+        for (unsigned i = 0; i < 100; i++)
+                n += (size_t) sprintf(text + n, "%s\"A%u\": \"\"", i > 0 ? "," : "", i);
+        n += (size_t) sprintf(text + n, "}}");
+        assert_int_equal(manifest_parse("sand.json", text, n, &problems, &m), -EBADMSG);
+        assert_int_equal(problems.n, 1);
+        assert_string_equal(problems.items->message, "found 200 variables, expected at most 128");
+        assert_string_equal(problems.items->pointer, "/functions/f/environment");
+}
+
+static void test_report(void **state) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(freep) char *text = NULL;
+
+        assert_int_equal(problems_add(&problems, "sand.json", "/a", 12, "found %d", 5), 0);
+        assert_int_equal(problems_add(&problems, "sand.json", "", 0, "x"), 0);
+        assert_int_equal(problems_add(&problems, "a\033b", NULL, 0, "%s", "\xff\n"), 0);
+        assert_int_equal(problems_add(&problems, NULL, NULL, 0, "y"), 0);
+        text = problems_to_string(&problems);
+        assert_string_equal(text, "sand.json:12: /a: found 5\nsand.json: x\na?b: ??\ny\n");
+}
+
+static void test_lines(void **state) {
+        static const char text[] = "{\n\"a\": [1,\n2, {\n\"b/~\": 3}],\n\"\\u0063\":\n4}";
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(json_text_freep) JsonText *t = NULL;
+
+        assert_int_equal(json_text_parse("x", text, sizeof(text) - 1, &problems, &t), 0);
+        assert_int_equal(json_text_line(t, ""), 1);
+        assert_int_equal(json_text_line(t, "/a"), 2);
+        assert_int_equal(json_text_line(t, "/a/0"), 2);
+        assert_int_equal(json_text_line(t, "/a/1"), 3);
+        assert_int_equal(json_text_line(t, "/a/2/b~1~0"), 4);
+        assert_int_equal(json_text_line(t, "/a/2/x"), 3);
+        assert_int_equal(json_text_line(t, "/a/7"), 2);
+        assert_int_equal(json_text_line(t, "/c"), 5);
+        assert_int_equal(json_text_line(t, "/d"), 1);
+}
+
+/* ---- files ---- */
+
+typedef struct Bundle {
+        char path[64];
+        int fd;
+} Bundle;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+        return remove(path);
+}
+
+static int bundle_setup(void **state) {
+        Bundle *b = calloc(1, sizeof(Bundle));
+
+        strcpy(b->path, "/tmp/test-manifest.XXXXXX");
+        if (!mkdtemp(b->path))
+                return -1;
+        b->fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        *state = b;
+        return b->fd < 0 ? -1 : 0;
+}
+
+static int bundle_teardown(void **state) {
+        Bundle *b = *state;
+
+        (void) close(b->fd);
+        (void) nftw(b->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        free(b);
+        return 0;
+}
+
+static void write_file(Bundle *b, const char *name, const char *text, mode_t mode) {
+        _cleanup_(closep) int fd = openat(b->fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        assert_int_equal(fchmod(fd, mode), 0);
+}
+
+/* One function with this runtime and handler. */
+static void write_manifest(Bundle *b, const char *runtime, const char *handler) {
+        _cleanup_(freep) char *text = NULL;
+
+        assert_true(asprintf(&text, "{\"name\": \"a\", \"functions\": {\"f\": {\"runtime\": \"%s\", \"handler\": %s}}}",
+                             runtime, handler) > 0);
+        write_file(b, "sand.json", text, 0644);
+}
+
+/* NULL: it is good */
+static void check_load(Bundle *b, bool check_files, const char *expected) {
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(freep) char *report = NULL;
+        int r = manifest_load(b->fd, check_files, &problems, &m);
+
+        report = problems_to_string(&problems);
+        if (!expected) {
+                if (r != 0)
+                        fail_msg("%d: %s", r, report);
+                return;
+        }
+        if (r != -EBADMSG || problems.n != 1 || !strstr(report, expected))
+                fail_msg("%d: %s; expected %s", r, report, expected);
+}
+
+static void test_load_nothing(void **state) {
+        check_load(*state, true, "sand.json: found no such file");
+}
+
+static void test_load_no_file(void **state) {
+        Bundle *b = *state;
+
+        assert_int_equal(mkdirat(b->fd, "sand.json", 0755), 0);
+        check_load(b, true, "found no regular file");
+        assert_int_equal(unlinkat(b->fd, "sand.json", AT_REMOVEDIR), 0);
+        assert_int_equal(mkfifoat(b->fd, "sand.json", 0644), 0);
+        check_load(b, true, "found no regular file");
+        assert_int_equal(unlinkat(b->fd, "sand.json", 0), 0);
+        assert_int_equal(symlinkat("/etc/passwd", b->fd, "sand.json"), 0);
+        check_load(b, true, "found a link out of the bundle");
+        assert_int_equal(unlinkat(b->fd, "sand.json", 0), 0);
+        assert_int_equal(symlinkat("sand.json", b->fd, "sand.json"), 0);
+        check_load(b, true, "found a link to itself");
+}
+
+static void test_load_large(void **state) {
+        Bundle *b = *state;
+
+        write_manifest(b, "python3", "\"m.f\"");
+        check_load(b, false, NULL);
+        _cleanup_(closep) int fd = openat(b->fd, "sand.json", O_WRONLY | O_CLOEXEC);
+        assert_int_equal(ftruncate(fd, 2 * JSON_TEXT_SIZE_MAX), 0);
+        check_load(b, false, "expected at most 1048576");
+}
+
+static void test_load_python(void **state) {
+        Bundle *b = *state;
+
+        write_manifest(b, "python3", "\"m.f\"");
+        check_load(b, false, NULL);
+        check_load(b, true, "sand.json:1: /functions/f/handler: found no file m.py in the bundle");
+        write_file(b, "m.py", "", 0644);
+        check_load(b, true, NULL);
+
+        write_manifest(b, "python3", "\"p.q.f\"");
+        check_load(b, true, "found no file p/q.py");
+        assert_int_equal(mkdirat(b->fd, "p", 0755), 0);
+        assert_int_equal(mkdirat(b->fd, "p/q", 0755), 0);
+        check_load(b, true, "found no file p/q.py");
+        write_file(b, "p/q/__init__.py", "", 0644);
+        check_load(b, true, NULL);
+
+        assert_int_equal(symlinkat("/etc/passwd", b->fd, "evil.py"), 0);
+        write_manifest(b, "python3", "\"evil.f\"");
+        check_load(b, true, "evil.py is a link out of the bundle");
+        assert_int_equal(symlinkat("m.py", b->fd, "good.py"), 0);
+        write_manifest(b, "python3", "\"good.f\"");
+        check_load(b, true, NULL);
+}
+
+static void test_load_native(void **state) {
+        Bundle *b = *state;
+
+        write_manifest(b, "native", "\"x.so:f\"");
+        check_load(b, true, "found no file x.so");
+        assert_int_equal(mkdirat(b->fd, "x.so", 0755), 0);
+        check_load(b, true, "x.so is no regular file");
+        assert_int_equal(unlinkat(b->fd, "x.so", AT_REMOVEDIR), 0);
+        write_file(b, "x.so", "", 0644);
+        check_load(b, true, NULL);
+        assert_int_equal(symlinkat("..", b->fd, "up"), 0);
+        write_manifest(b, "native", "\"up/x.so:f\"");
+        check_load(b, true, "is a link out of the bundle");
+}
+
+static void test_load_exec(void **state) {
+        Bundle *b = *state;
+
+        write_manifest(b, "exec", "[\"bin/x\", \"-v\"]");
+        check_load(b, true, "/functions/f/handler/0: found no file bin/x");
+        assert_int_equal(mkdirat(b->fd, "bin", 0755), 0);
+        write_file(b, "bin/x", "#!/bin/sh\n", 0644);
+        check_load(b, true, "bin/x may not be executed");
+        write_file(b, "bin/x", "#!/bin/sh\n", 0755);
+        check_load(b, true, NULL);
+
+        write_manifest(b, "exec", "\"cat\"");
+        check_load(b, true, NULL);
+        write_file(b, "cat", "", 0755); /* PATH has one: no doubt */
+        check_load(b, true, NULL);
+        write_file(b, "sand-test-handler", "", 0755);
+        write_manifest(b, "exec", "\"sand-test-handler\"");
+        check_load(b, true, "expected \"./sand-test-handler\"");
+        write_manifest(b, "exec", "\"./sand-test-handler\"");
+        check_load(b, true, NULL);
+}
+
+#define FILE_TEST(f) cmocka_unit_test_setup_teardown(f, bundle_setup, bundle_teardown)
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_full),
+                cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_cases),
+                cmocka_unit_test(test_syntax),
+                cmocka_unit_test(test_not_an_object),
+                cmocka_unit_test(test_nul),
+                cmocka_unit_test(test_all_problems_in_one_go),
+                cmocka_unit_test(test_bounds),
+                cmocka_unit_test(test_report),
+                cmocka_unit_test(test_lines),
+                FILE_TEST(test_load_nothing),
+                FILE_TEST(test_load_no_file),
+                FILE_TEST(test_load_large),
+                FILE_TEST(test_load_python),
+                FILE_TEST(test_load_native),
+                FILE_TEST(test_load_exec),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
