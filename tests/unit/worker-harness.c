@@ -133,6 +133,10 @@ Worker *worker_start(const char *program, const char *directory, const char *con
         return w;
 }
 
+void worker_drain(Worker *w) {
+        drain(w->log, &w->output, &w->output_size);
+}
+
 Worker *worker_stop(Worker *w) {
         int status;
 

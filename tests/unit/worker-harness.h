@@ -75,6 +75,8 @@ typedef struct Event {
 Worker *worker_start(const char *program, const char *directory, const char *const *handler,
                      const char *const *environment);
 Worker *worker_stop(Worker *w);
+/* Takes what is in the worker's log now. */
+void worker_drain(Worker *w);
 Instance *instance_fork(Worker *w);
 Instance *instance_stop(Instance *i, int *ret_status);
 void instance_handle(Instance *i, const Event *event, Outcome *ret);
