@@ -1,0 +1,634 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The small D-Bus peer against sd-bus at the other end of a socketpair, and against messages that sd-bus
+ * would never send. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <endian.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "wire.h"
+
+#define WAIT_USEC (10 * USEC_PER_SEC)
+
+typedef struct Pair {
+        Wire wire;
+        sd_bus *bus;
+        sd_bus_message *got;   /* the last that the bus's side received */
+} Pair;
+
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *e) {
+        Pair *p = userdata;
+
+        sd_bus_message_unref(p->got);
+        p->got = sd_bus_message_ref(m);
+        return sd_bus_message_is_method_call(m, NULL, NULL);
+}
+
+static sd_bus *server_new(int fd, bool fds) {
+        sd_bus *bus;
+        sd_id128_t id;
+
+        assert_return_code(sd_id128_randomize(&id), 0);
+        assert_return_code(sd_bus_new(&bus), 0);
+        assert_return_code(sd_bus_set_fd(bus, fd, fd), 0);
+        assert_return_code(sd_bus_set_server(bus, 1, id), 0);
+        assert_return_code(sd_bus_negotiate_fds(bus, fds), 0);
+        assert_return_code(sd_bus_start(bus), 0);
+        return bus;
+}
+
+static int pair_set_up(void **state) {
+        Pair *p = calloc(1, sizeof(*p));
+        int s[2];
+
+        assert_non_null(p);
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        wire_init(&p->wire, s[0]);
+        p->bus = server_new(s[1], true);
+        assert_return_code(sd_bus_add_filter(p->bus, NULL, on_message, p), 0);
+        *state = p;
+        return 0;
+}
+
+static int pair_tear_down(void **state) {
+        Pair *p = *state;
+
+        sd_bus_message_unref(p->got);
+        sd_bus_close(p->bus);
+        sd_bus_unref(p->bus);
+        wire_done(&p->wire);
+        free(p);
+        return 0;
+}
+
+/* Until the bus's side has a message. */
+static sd_bus_message *receive(Pair *p) {
+        uint64_t start = now_usec();
+
+        p->got = sd_bus_message_unref(p->got);
+        while (!p->got) {
+                int r = sd_bus_process(p->bus, NULL);
+
+                assert_return_code(r, -r);
+                if (r == 0)
+                        (void) sd_bus_wait(p->bus, WAIT_USEC);
+                assert_true(now_usec() - start < WAIT_USEC);
+        }
+        return p->got;
+}
+
+static void flush(Pair *p) {
+        assert_return_code(sd_bus_flush(p->bus), 0);
+}
+
+static void connect_pair(Pair *p) {
+        WireWriter out;
+
+        wire_signal(&p->wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Ready", "");
+        assert_return_code(wire_send(&p->wire, &out), 0);
+        assert_true(sd_bus_message_is_signal(receive(p), SAND_INSTANCE_INTERFACE, "Ready"));
+        assert_string_equal(sd_bus_message_get_path(p->got), SAND_INSTANCE_PATH);
+}
+
+/* With an event loop, which sleeps: the first message must wake it although it came with the
+ * authentication. */
+static int on_first(sd_bus_message *m, void *userdata, sd_bus_error *e) {
+        return sd_event_exit(userdata, 7);
+}
+
+static void test_first_message_wakes(void **state) {
+        sd_event *event;
+        WireWriter out;
+        sd_bus *bus;
+        Wire wire;
+        int s[2];
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        wire_init(&wire, s[0]);
+        bus = server_new(s[1], true);
+        assert_return_code(sd_bus_attach_event(bus, event, 0), 0);
+        assert_return_code(sd_bus_add_filter(bus, NULL, on_first, event), 0);
+        wire_signal(&wire, &out, SAND_WORKER_PATH, SAND_WORKER_INTERFACE, "Loaded", "");
+        assert_return_code(wire_send(&wire, &out), 0);
+        for (uint64_t start = now_usec(); sd_event_get_state(event) != SD_EVENT_FINISHED;) {
+                assert_return_code(sd_event_run(event, WAIT_USEC), 0);
+                assert_true(now_usec() - start < WAIT_USEC);
+        }
+        sd_bus_close(bus);
+        sd_bus_unref(bus);
+        sd_event_unref(event);
+        wire_done(&wire);
+}
+
+static void test_refused_descriptors(void **state) {
+        WireMessage m;
+        WireWriter out;
+        sd_bus *bus;
+        Wire wire;
+        int s[2];
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        wire_init(&wire, s[0]);
+        bus = server_new(s[1], false);
+        wire_signal(&wire, &out, SAND_WORKER_PATH, SAND_WORKER_INTERFACE, "Loaded", "");
+        assert_return_code(wire_send(&wire, &out), 0);
+        while (sd_bus_process(bus, NULL) > 0)
+                ;
+        assert_int_equal(wire_receive(&wire, now_usec() + WAIT_USEC, &m), -EPERM);
+        sd_bus_close(bus);
+        sd_bus_unref(bus);
+        wire_done(&wire);
+}
+
+static void test_handle(void **state) {
+        static const char bytes[] = "some\0bytes";
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL;
+        const char *execution, *invocation, *content_type, **headers;
+        uint64_t deadline, wall, cpu, peak;
+        WirePayload payload;
+        const void *data;
+        Pair *p = *state;
+        WireReader in;
+        WireWriter out;
+        WireMessage m;
+        size_t n;
+
+        connect_pair(p);
+        assert_return_code(sd_bus_message_new_method_call(p->bus, &call, NULL, SAND_INSTANCE_PATH,
+                                                          SAND_INSTANCE_INTERFACE, "Handle"), 0);
+        assert_return_code(sd_bus_message_append(call, "sstsa{ss}", "e", "invocation", UINT64_C(1) << 40, "text/plain",
+                                                 2, "caller", "a", "traceparent", "\xc3\xa9"), 0);
+        assert_return_code(sd_bus_message_open_container(call, 'v', "ay"), 0);
+        assert_return_code(sd_bus_message_append_array(call, 'y', bytes, sizeof(bytes)), 0);
+        assert_return_code(sd_bus_message_close_container(call), 0);
+        assert_return_code(sd_bus_call_async(p->bus, NULL, call, on_message, p, WAIT_USEC), 0);
+        flush(p);
+
+        assert_int_equal(wire_receive(&p->wire, now_usec() + WAIT_USEC, &m), 1);
+        assert_true(wire_message_is_call(&m, SAND_INSTANCE_INTERFACE, "Handle", SAND_HANDLE_FULL_SIGNATURE));
+        assert_false(wire_message_is_call(&m, SAND_INSTANCE_INTERFACE, "Handle", "s"));
+        assert_false(wire_message_is_call(&m, SAND_WORKER_INTERFACE, "Handle", SAND_HANDLE_FULL_SIGNATURE));
+        assert_false(m.no_reply);
+        wire_reader_init(&in, &m);
+        assert_return_code(wire_read_string(&in, &execution), 0);
+        assert_return_code(wire_read_string(&in, &invocation), 0);
+        assert_return_code(wire_read_u64(&in, &deadline), 0);
+        assert_return_code(wire_read_string(&in, &content_type), 0);
+        assert_return_code(wire_read_headers(&in, &headers, &n), 0);
+        assert_return_code(wire_read_payload(&in, sizeof(bytes), &payload), 0);
+        assert_return_code(wire_read_end(&in), 0);
+        assert_string_equal(execution, "e");
+        assert_string_equal(invocation, "invocation");
+        assert_int_equal(deadline, UINT64_C(1) << 40);
+        assert_int_equal(n, 2);
+        assert_string_equal(headers[0], "caller");
+        assert_string_equal(headers[3], "\xc3\xa9");
+        assert_int_equal(payload.size, sizeof(bytes));
+        assert_memory_equal(payload.data, bytes, sizeof(bytes));
+        /* Read in place. */
+        assert_true((const uint8_t *) payload.data > m.body && (const uint8_t *) payload.data < m.body + m.body_size);
+
+        wire_reply(&p->wire, &out, &m, SAND_REPLY_FULL_SIGNATURE, 0);
+        wire_put_string(&out, "a/b");
+        wire_put_usage(&out, 1, 2, 3);
+        wire_put_payload(&out, payload.data, payload.size);
+        assert_return_code(wire_send(&p->wire, &out), 0);
+        (void) receive(p);
+        assert_return_code(sd_bus_message_read(p->got, "s(ttt)", &content_type, &wall, &cpu, &peak), 0);
+        assert_string_equal(content_type, "a/b");
+        assert_true(wall == 1 && cpu == 2 && peak == 3);
+        assert_return_code(sd_bus_message_enter_container(p->got, 'v', "ay"), 0);
+        assert_return_code(sd_bus_message_read_array(p->got, 'y', &data, &n), 0);
+        assert_int_equal(n, sizeof(bytes));
+        assert_memory_equal(data, bytes, n);
+        free(headers);
+        wire_message_done(&m);
+}
+
+static void test_error_and_refusal(void **state) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL;
+        const char *message, *error, *cause;
+        uint64_t usage[3];
+        Pair *p = *state;
+        WireWriter out;
+        WireMessage m;
+
+        connect_pair(p);
+        for (int known = 0; known < 2; known++) {
+                call = sd_bus_message_unref(call);
+                assert_return_code(sd_bus_message_new_method_call(p->bus, &call, NULL, "/a", "b.c", "D"), 0);
+                assert_return_code(sd_bus_call_async(p->bus, NULL, call, on_message, p, WAIT_USEC), 0);
+                flush(p);
+                assert_int_equal(wire_receive(&p->wire, now_usec() + WAIT_USEC, &m), 1);
+                assert_string_equal(m.signature, "");
+                if (known) {
+                        wire_error(&p->wire, &out, &m, "org.sand.Error.Busy", SAND_ERROR_FULL_SIGNATURE);
+                        wire_put_string(&out, "not \xff UTF-8, cut \xc3");
+                        wire_put_string(&out, NULL);
+                        wire_put_string(&out, "\xf0\x9f\x98\x80 fine \xed\xa0\x80 not");
+                        wire_put_usage(&out, 4, 5, UINT64_MAX);
+                        assert_return_code(wire_send(&p->wire, &out), 0);
+                } else
+                        assert_return_code(wire_refuse(&p->wire, &m), 0);
+                wire_message_done(&m);
+                (void) receive(p);
+                assert_true(sd_bus_message_is_method_error(p->got, known ? "org.sand.Error.Busy" :
+                                                           SD_BUS_ERROR_UNKNOWN_METHOD));
+        }
+        assert_return_code(sd_bus_message_read(p->got, "sss(ttt)", &message, &error, &cause, usage, usage + 1, usage + 2), 0);
+        assert_string_equal(message, "not ? UTF-8, cut ?");
+        assert_string_equal(error, "");
+        assert_string_equal(cause, "\xf0\x9f\x98\x80 fine ??? not");
+        assert_true(usage[2] == UINT64_MAX);
+}
+
+/* Also more than the sockets' buffers hold: both ends write and read at the same time. */
+static void *receive_thread(void *userdata) {
+        return receive(userdata);
+}
+
+static void test_payload_sizes(void **state) {
+        static const size_t sizes[] = {
+                0, 1, 255, 4096, SAND_MEMFD_THRESHOLD - 1, SAND_MEMFD_THRESHOLD, 5 * 1024 * 1024,
+        };
+        Pair *p = *state;
+
+        connect_pair(p);
+        for (size_t k = 0; k < ELEMENTSOF(sizes); k++) {
+                size_t size = sizes[k], n;
+                uint8_t *bytes = malloc(size + 1);
+                const char *target, *execution, *content_type, *type;
+                pthread_t thread;
+                const void *data;
+                uint64_t deadline;
+                WireWriter out;
+                int fd;
+
+                assert_non_null(bytes);
+                for (size_t i = 0; i < size; i++)
+                        bytes[i] = (uint8_t) (i * 13);
+                assert_int_equal(pthread_create(&thread, NULL, receive_thread, p), 0);
+                wire_call(&p->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", SAND_INVOKE_FULL_SIGNATURE,
+                          wire_payload_fds(size));
+                wire_put_string(&out, "target");
+                wire_put_string(&out, "");
+                wire_put_u64(&out, 9);
+                wire_put_string(&out, "x");
+                wire_put_headers(&out, (const char *[]) { "a", "b" }, k % 2);
+                wire_put_payload(&out, bytes, size);
+                assert_return_code(wire_send(&p->wire, &out), 0);
+                assert_int_equal(pthread_join(thread, NULL), 0);
+
+                assert_true(sd_bus_message_is_method_call(p->got, SAND_APP_INTERFACE, "Invoke"));
+                assert_return_code(sd_bus_message_read(p->got, "ssts", &target, &execution, &deadline, &content_type), 0);
+                assert_return_code(sd_bus_message_skip(p->got, "a{ss}"), 0);
+                assert_return_code(sd_bus_message_peek_type(p->got, NULL, &type), 0);
+                if (wire_payload_fds(size)) {
+                        assert_string_equal(type, "h");
+                        assert_return_code(sd_bus_message_read(p->got, "v", "h", &fd), 0);
+                        assert_int_equal(wire_memfd_check(fd, &n), 0);
+                        data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+                        assert_true(data != MAP_FAILED);
+                } else {
+                        assert_return_code(sd_bus_message_enter_container(p->got, 'v', "ay"), 0);
+                        assert_return_code(sd_bus_message_read_array(p->got, 'y', &data, &n), 0);
+                }
+                assert_int_equal(n, size);
+                assert_true(size == 0 || memcmp(data, bytes, size) == 0);
+                if (wire_payload_fds(size))
+                        assert_return_code(munmap((void *) data, n), errno);
+                free(bytes);
+        }
+}
+
+/* Several messages of the bus arrive at once, with descriptors in some of them. */
+static void test_many_at_once(void **state) {
+        Pair *p = *state;
+
+        connect_pair(p);
+        for (uint32_t i = 0; i < 50; i++) {
+                _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+                int fd = i % 3 == 0 ? memfd_create("x", MFD_CLOEXEC) : -EBADF;
+
+                assert_return_code(sd_bus_message_new_signal(p->bus, &m, "/a", "b.c", "D"), 0);
+                if (fd >= 0) {
+                        assert_return_code(ftruncate(fd, i + 1), errno);
+                        assert_return_code(sd_bus_message_append(m, "uhh", i, fd, fd), 0);
+                } else
+                        assert_return_code(sd_bus_message_append(m, "u", i), 0);
+                assert_return_code(sd_bus_send(p->bus, m, NULL), 0);
+                (void) safe_close(fd);
+        }
+        flush(p);
+        for (uint32_t i = 0; i < 50; i++) {
+                struct stat st;
+                WireMessage m;
+                WireReader in;
+                uint32_t v;
+                int fd;
+
+                assert_int_equal(wire_receive(&p->wire, now_usec() + WAIT_USEC, &m), 1);
+                wire_reader_init(&in, &m);
+                assert_return_code(wire_read_u32(&in, &v), 0);
+                assert_int_equal(v, i);
+                assert_int_equal(m.n_fds, i % 3 == 0 ? 2 : 0);
+                if (i % 3 == 0) {
+                        assert_return_code(wire_read_fd(&in, &fd), 0);
+                        assert_return_code(fstat(fd, &st), errno);
+                        assert_int_equal(st.st_size, i + 1);
+                        assert_return_code(wire_read_fd(&in, &fd), 0);
+                }
+                assert_return_code(wire_read_end(&in), 0);
+                wire_message_done(&m);
+        }
+        assert_int_equal(wire_receive(&p->wire, now_usec() + 1000, &(WireMessage) {}), -ETIMEDOUT);
+}
+
+static void test_end_of_file(void **state) {
+        Pair *p = *state;
+        WireWriter out;
+        WireMessage m;
+
+        connect_pair(p);
+        sd_bus_close(p->bus);
+        assert_int_equal(wire_receive(&p->wire, USEC_INFINITY, &m), 0);
+        wire_signal(&p->wire, &out, "/a", "b.c", "D", "");
+        assert_int_equal(wire_send(&p->wire, &out), -EPIPE); /* and no SIGPIPE */
+}
+
+/* Messages that were never sd-bus's: made by hand, of both byte orders */
+
+typedef struct Raw {
+        uint8_t data[4096];
+        size_t size;
+        bool big;
+} Raw;
+
+static void raw_align(Raw *r, size_t a) {
+        while (r->size % a)
+                r->data[r->size++] = 0;
+}
+
+static void raw_u32(Raw *r, uint32_t v) {
+        raw_align(r, 4);
+        v = r->big ? htobe32(v) : htole32(v);
+        memcpy(r->data + r->size, &v, 4);
+        r->size += 4;
+}
+
+static void raw_u64(Raw *r, uint64_t v) {
+        raw_align(r, 8);
+        v = r->big ? htobe64(v) : htole64(v);
+        memcpy(r->data + r->size, &v, 8);
+        r->size += 8;
+}
+
+static void raw_string(Raw *r, const char *s) {
+        raw_u32(r, (uint32_t) strlen(s));
+        memcpy(r->data + r->size, s, strlen(s) + 1);
+        r->size += strlen(s) + 1;
+}
+
+static void raw_signature(Raw *r, const char *s) {
+        r->data[r->size++] = (uint8_t) strlen(s);
+        memcpy(r->data + r->size, s, strlen(s) + 1);
+        r->size += strlen(s) + 1;
+}
+
+static void raw_field(Raw *r, uint8_t code, const char *type) {
+        raw_align(r, 8);
+        r->data[r->size++] = code;
+        raw_signature(r, type);
+}
+
+static void raw_patch(Raw *r, size_t at, uint32_t v) {
+        v = r->big ? htobe32(v) : htole32(v);
+        memcpy(r->data + at, &v, 4);
+}
+
+/* Handle with a field of every kind that nobody knows. */
+static void raw_handle(Raw *r, bool big) {
+        size_t body;
+
+        *r = (Raw) { .data = { big ? 'B' : 'l', WIRE_CALL, 0, 1 }, .size = 4, .big = big };
+        raw_u32(r, 0);
+        raw_u32(r, 77);
+        raw_u32(r, 0);
+        raw_field(r, 200, "a(sv)");
+        raw_u32(r, 0); /* patched */
+        size_t at = r->size - 4;
+        raw_align(r, 8);
+        size_t start = r->size;
+        raw_string(r, "k");
+        raw_signature(r, "a{sat}");
+        raw_u32(r, 0);
+        raw_align(r, 8);
+        raw_patch(r, at, (uint32_t) (r->size - start));
+        raw_field(r, 201, "(ynqiuxtdbogs)");
+        raw_align(r, 8);
+        r->data[r->size++] = 1;
+        raw_align(r, 2);
+        r->size += 4;
+        raw_u32(r, 1);
+        raw_u32(r, 2);
+        raw_u64(r, 3);
+        raw_u64(r, 4);
+        raw_u64(r, 5);
+        raw_u32(r, 1);
+        raw_string(r, "/o");
+        raw_signature(r, "s");
+        raw_string(r, "last");
+        raw_field(r, 1, "o");
+        raw_string(r, SAND_INSTANCE_PATH);
+        raw_field(r, 2, "s");
+        raw_string(r, SAND_INSTANCE_INTERFACE);
+        raw_field(r, 3, "s");
+        raw_string(r, "Handle");
+        raw_field(r, 8, "g");
+        raw_signature(r, SAND_HANDLE_FULL_SIGNATURE);
+        raw_patch(r, 12, (uint32_t) (r->size - 16));
+        raw_align(r, 8);
+        body = r->size;
+        raw_string(r, "execution");
+        raw_string(r, "invocation");
+        raw_u64(r, 0x0102030405060708);
+        raw_string(r, "text/plain");
+        raw_u32(r, 0);
+        raw_align(r, 8);
+        raw_signature(r, "ay");
+        raw_u32(r, 3);
+        memcpy(r->data + r->size, "abc", 3);
+        r->size += 3;
+        raw_patch(r, 4, (uint32_t) (r->size - body));
+}
+
+static const char answers[] = "DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n";
+
+/* What becomes of these bytes: wire_receive()'s result, and the whole body's if it is a Handle. */
+static int feed_checked(const void *data, size_t size, size_t chunk, int fd, bool intact) {
+        const char *s, **headers = NULL;
+        WirePayload payload = {};
+        WireMessage m;
+        WireReader in;
+        uint64_t t;
+        Wire wire;
+        size_t n;
+        int p[2], r;
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p), errno);
+        wire_init(&wire, p[0]);
+        assert_int_equal(send(p[1], answers, strlen(answers), 0), strlen(answers));
+        for (size_t i = 0; i < size; i += chunk) {
+                union {
+                        struct cmsghdr header;
+                        uint8_t space[CMSG_SPACE(sizeof(int))];
+                } control = {};
+                struct iovec iov = { (uint8_t *) data + i, MIN(chunk, size - i) };
+                struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+                if (fd >= 0 && i == 0) {
+                        mh.msg_control = &control;
+                        mh.msg_controllen = sizeof(control);
+                        control.header = (struct cmsghdr) { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+                        memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+                }
+                assert_true(sendmsg(p[1], &mh, 0) > 0);
+        }
+        (void) close(p[1]);
+
+        r = wire_receive(&wire, USEC_INFINITY, &m);
+        if (r > 0) {
+                if (wire_message_is_call(&m, SAND_INSTANCE_INTERFACE, "Handle", SAND_HANDLE_FULL_SIGNATURE)) {
+                        wire_reader_init(&in, &m);
+                        (void) wire_read_string(&in, &s);
+                        (void) wire_read_string(&in, &s);
+                        (void) wire_read_u64(&in, &t);
+                        (void) wire_read_string(&in, &s);
+                        (void) wire_read_headers(&in, &headers, &n);
+                        (void) wire_read_payload(&in, 1000, &payload);
+                        r = wire_read_end(&in);
+                        if (r == 0 && intact) {
+                                assert_int_equal(t, 0x0102030405060708);
+                                assert_int_equal(payload.size, 3);
+                                assert_memory_equal(payload.data, "abc", 3);
+                        }
+                        r = r < 0 ? r : 1;
+                        free(headers);
+                        wire_payload_done(&payload);
+                }
+                wire_message_done(&m);
+        }
+        wire_done(&wire);
+        return r;
+}
+
+static int feed(const void *data, size_t size, size_t chunk, int fd) {
+        return feed_checked(data, size, chunk, fd, true);
+}
+
+static void test_byte_orders(void **state) {
+        for (int big = 0; big < 2; big++) {
+                Raw r;
+
+                raw_handle(&r, big);
+                assert_int_equal(feed(r.data, r.size, r.size, -EBADF), 1);
+                assert_int_equal(feed(r.data, r.size, 5, -EBADF), 1);
+                assert_int_equal(feed(r.data, r.size, 17, -EBADF), 1);
+        }
+}
+
+/* Every prefix is incomplete, and no changed byte does harm. */
+static void test_damage(void **state) {
+        Raw r;
+        int fd = memfd_create("x", MFD_CLOEXEC);
+
+        raw_handle(&r, false);
+        for (size_t i = 0; i < r.size; i++)
+                assert_int_equal(feed(r.data, i, i + 1, -EBADF), 0);
+        for (size_t i = 0; i < r.size; i++)
+                for (int k = 0; k < 3; k++) {
+                        uint8_t saved = r.data[i];
+
+                        r.data[i] = k == 0 ? 0xff : k == 1 ? 0 : (uint8_t) (saved ^ 0x41);
+                        if (i < 300) /* of the payload and the strings any value is fine */
+                                (void) feed_checked(r.data, r.size, r.size, -EBADF, false);
+                        r.data[i] = saved;
+                }
+        /* A descriptor that no message speaks of. */
+        assert_int_equal(feed(r.data, r.size, r.size, fd), -EBADMSG);
+        (void) close(fd);
+}
+
+static void test_malformed(void **state) {
+        static const struct {
+                size_t at;
+                uint8_t value;
+        } cases[] = {
+                { 0, 'x' },     /* byte order */
+                { 1, 0 },       /* type */
+                { 3, 2 },       /* version */
+                { 7, 0x10 },    /* a body of 256 MiB */
+                { 8, 0 },       /* serial 0 */
+                { 14, 0x10 },   /* fields of 1 MiB */
+                { 17, 200 },    /* a field's signature that runs out */
+                { 18, '(' },    /* and one that is none */
+        };
+        Raw good, r;
+
+        raw_handle(&good, false);
+        for (size_t k = 0; k < ELEMENTSOF(cases); k++) {
+                r = good;
+                r.data[cases[k].at] = cases[k].value;
+                if (feed(r.data, r.size, r.size, -EBADF) != -EBADMSG)
+                        fail_msg("case %zu was taken", k);
+        }
+        assert_int_equal(feed("REJECTED EXTERNAL\r\n", 19, 19, -EBADF), -EBADMSG);
+}
+
+static void test_memfd_check(void **state) {
+        size_t size;
+        int fd = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        FILE *f = tmpfile();
+
+        assert_int_equal(wire_memfd_check(fd, &size), -EPERM);
+        assert_return_code(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), errno);
+        assert_int_equal(wire_memfd_check(fd, &size), -EPERM);
+        (void) close(fd);
+        assert_int_equal(wire_memfd_check(fileno(f), &size), -EBADMSG);
+        (void) fclose(f);
+        fd = wire_memfd_new("abc", 3);
+        assert_int_equal(wire_memfd_check(fd, &size), 0);
+        assert_int_equal(size, 3);
+        (void) close(fd);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_first_message_wakes),
+                cmocka_unit_test(test_refused_descriptors),
+                cmocka_unit_test_setup_teardown(test_handle, pair_set_up, pair_tear_down),
+                cmocka_unit_test_setup_teardown(test_error_and_refusal, pair_set_up, pair_tear_down),
+                cmocka_unit_test_setup_teardown(test_payload_sizes, pair_set_up, pair_tear_down),
+                cmocka_unit_test_setup_teardown(test_many_at_once, pair_set_up, pair_tear_down),
+                cmocka_unit_test_setup_teardown(test_end_of_file, pair_set_up, pair_tear_down),
+                cmocka_unit_test(test_byte_orders),
+                cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_malformed),
+                cmocka_unit_test(test_memfd_check),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
