@@ -305,8 +305,34 @@ static void archive_write_freep(struct archive **a) {
                 (void) archive_write_free(*a);
 }
 
-/* Packs into whatever `write` does with the bytes. */
-static int pack(int dir_fd, Problems *problems, archive_write_callback *write, void *userdata) {
+/* Where the bytes go. */
+typedef struct Sink {
+        int fd; /* or -EBADF: into the hash */
+        gnutls_hash_hd_t hash;
+        bool discard;
+} Sink;
+
+static la_ssize_t sink_write(struct archive *a, void *userdata, const void *data, size_t size) {
+        Sink *sink = userdata;
+        ssize_t n;
+
+        if (sink->discard)
+                return (la_ssize_t) size;
+        if (sink->fd < 0) {
+                if (gnutls_hash(sink->hash, data, size) >= 0)
+                        return (la_ssize_t) size;
+                archive_set_error(a, EIO, "Cannot hash the bundle");
+                return -1;
+        }
+        do
+                n = write(sink->fd, data, size);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                archive_set_error(a, errno, "Cannot write the bundle");
+        return n;
+}
+
+static int pack(int dir_fd, Problems *problems, Sink *sink) {
         _cleanup_(archive_write_freep) struct archive *a = archive_write_new();
         Packer p = { .archive = a, .problems = problems };
         int r;
@@ -318,25 +344,14 @@ static int pack(int dir_fd, Problems *problems, archive_write_callback *write, v
             archive_write_set_options(a, "hdrcharset=BINARY") != ARCHIVE_OK ||
             archive_write_set_bytes_per_block(a, 64 * 1024) != ARCHIVE_OK ||
             archive_write_set_bytes_in_last_block(a, 1) != ARCHIVE_OK ||
-            archive_write_open(a, userdata, NULL, write, NULL) != ARCHIVE_OK)
+            archive_write_open(a, sink, NULL, sink_write, NULL) != ARCHIVE_OK)
                 return archive_failure(a);
         r = pack_directory(&p, dir_fd);
         if (r < 0 || p.bad) {
-                (void) archive_write_fail(a);
+                sink->discard = true; /* freeing it fills up the entry at hand; archive_write_fail() would leak */
                 return r < 0 ? r : -EBADMSG;
         }
         return archive_write_close(a) == ARCHIVE_OK ? 0 : archive_failure(a);
-}
-
-static la_ssize_t write_to_fd(struct archive *a, void *userdata, const void *data, size_t size) {
-        ssize_t n;
-
-        do
-                n = write(*(int *) userdata, data, size);
-        while (n < 0 && errno == EINTR);
-        if (n < 0)
-                archive_set_error(a, errno, "Cannot write the bundle");
-        return n;
 }
 
 int bundle_pack(int dir_fd, Problems *problems, int *ret_fd) {
@@ -350,7 +365,7 @@ int bundle_pack(int dir_fd, Problems *problems, int *ret_fd) {
         fd = memfd_create("sand-bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -errno;
-        r = pack(dir_fd, problems, write_to_fd, &fd);
+        r = pack(dir_fd, problems, &(Sink) { .fd = fd });
         if (r < 0)
                 return r;
         if (lseek(fd, 0, SEEK_SET) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
@@ -359,28 +374,20 @@ int bundle_pack(int dir_fd, Problems *problems, int *ret_fd) {
         return 0;
 }
 
-static la_ssize_t write_to_hash(struct archive *a, void *userdata, const void *data, size_t size) {
-        if (gnutls_hash(userdata, data, size) < 0) {
-                archive_set_error(a, EIO, "Cannot hash the bundle");
-                return -1;
-        }
-        return (la_ssize_t) size;
-}
-
 int bundle_hash(int dir_fd, char ret[static BUNDLE_HASH_LENGTH + 1]) {
         uint8_t digest[BUNDLE_HASH_LENGTH / 2];
-        gnutls_hash_hd_t hash;
+        Sink sink = { .fd = -EBADF };
         Problems problems = {};
         int r;
 
         assert(dir_fd >= 0);
         assert(ret);
 
-        if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+        if (gnutls_hash_init(&sink.hash, GNUTLS_DIG_SHA256) < 0)
                 return -EIO;
-        r = pack(dir_fd, &problems, write_to_hash, hash);
+        r = pack(dir_fd, &problems, &sink);
         problems_done(&problems);
-        gnutls_hash_deinit(hash, digest);
+        gnutls_hash_deinit(sink.hash, digest);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < sizeof(digest); i++)
