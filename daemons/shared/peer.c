@@ -270,6 +270,28 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) 
         return 0;
 }
 
+/* Appends the arguments of Invoke from one message to another. sd_bus_message_copy() of the payload would
+ * walk it byte by byte. */
+static int message_copy_invoke(sd_bus_message *to, sd_bus_message *from) {
+        Payload payload = PAYLOAD_EMPTY;
+        int r;
+
+        r = sd_bus_message_rewind(from, true);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < strlen(SAND_INVOKE_SIGNATURE) + 1; i++) {
+                r = sd_bus_message_copy(to, from, false);
+                if (r < 0)
+                        return r;
+        }
+        r = payload_read(from, UINT64_MAX, &payload);
+        if (r < 0)
+                return r;
+        r = payload_append(to, &payload);
+        payload_done(&payload);
+        return r;
+}
+
 /* A sealed message keeps the serial number of the connection that it was made for. */
 static int message_renew(sd_bus *bus, sd_bus_message **m) {
         sd_bus_message *copy = NULL;
@@ -278,9 +300,7 @@ static int message_renew(sd_bus *bus, sd_bus_message **m) {
         r = sd_bus_message_new_method_call(bus, &copy, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke");
         if (r < 0)
                 return r;
-        r = sd_bus_message_rewind(*m, true);
-        if (r >= 0)
-                r = sd_bus_message_copy(copy, *m, true);
+        r = message_copy_invoke(copy, *m);
         if (r < 0) {
                 sd_bus_message_unref(copy);
                 return r;
@@ -645,6 +665,7 @@ static int request_to_message(Peer *p, const PeerRequest *q, sd_bus_message **re
         return 0;
 }
 
+/* 1 if a connection was tried in vain and another try is due. */
 static int peer_ready_for_calls(Peer *p) {
         int r;
 
@@ -657,7 +678,8 @@ static int peer_ready_for_calls(Peer *p) {
         r = peer_connect(p);
         if (r == -EAGAIN && p->builder) {
                 p->failures++;
-                return peer_retry_later(p);
+                r = peer_retry_later(p);
+                return r < 0 ? r : 1;
         }
         return r;
 }
@@ -677,6 +699,7 @@ int peer_invoke(Peer *p, const PeerRequest *request, peer_handler_t handler, voi
         if (!c)
                 return -ENOMEM;
         c->peer = p;
+        c->tries = (unsigned) r;
         c->handler = handler;
         c->userdata = userdata;
         c->expires = usec_add(now_usec(), request->timeout_usec);
