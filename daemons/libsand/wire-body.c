@@ -166,7 +166,7 @@ static int read_chars(WireReader *r, size_t l, const char **ret) {
 }
 
 int wire_read_string(WireReader *r, const char **ret) {
-        uint32_t l;
+        uint32_t l = 0;
 
         if (wire_read_u32(r, &l) < 0)
                 return r->error;
@@ -174,7 +174,7 @@ int wire_read_string(WireReader *r, const char **ret) {
 }
 
 int wire_read_signature(WireReader *r, const char **ret) {
-        uint8_t l;
+        uint8_t l = 0;
 
         if (wire_read_byte(r, &l) < 0)
                 return r->error;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A worker forks by clone3(), and libc then runs none of the handlers that libraries registered with
+/* A worker forks by clone(), and libc then runs none of the handlers that libraries registered with
  * pthread_atfork(): OpenBLAS, for one, stops its threads in such a handler and would hang in the child
  * without it. So the worker defines the function that registers them, notes them, passes them on to libc
  * (a fork() by user code works as ever), and runs them around its own forks. Needs the linker option
