@@ -9,6 +9,7 @@
 
 #include "fs.h"
 #include "macro.h"
+#include "protocol.h"
 #include "uids.h"
 
 /* In the root of a machine that is ours: the application's name. Belongs to the host's root. */
@@ -50,15 +51,10 @@ int machine_root_check(int machines_fd, const char *name) {
 }
 
 static int append_user(const char *name, unsigned uid, void *userdata) {
-        return fprintf(userdata, "fn-%s:x:%u:%u::/tmp:/usr/sbin/nologin\n", name, uid, uid) < 0 ? -ENOMEM : 0;
+        return fprintf(userdata, "fn-%s:x:%u:%u::/tmp:/usr/sbin/nologin\n", name, uid, SAND_APP_GID) < 0 ? -ENOMEM : 0;
 }
 
-static int append_group(const char *name, unsigned uid, void *userdata) {
-        return fprintf(userdata, "fn-%s:x:%u:\n", name, uid) < 0 ? -ENOMEM : 0;
-}
-
-static int make_table(const char *head, const char *tail, const char *uids,
-                      int (*append)(const char *name, unsigned uid, void *userdata), char **ret) {
+int machine_root_passwd(const char *uids, char **ret) {
         _cleanup_(freep) char *text = NULL;
         size_t size;
         int r;
@@ -66,25 +62,15 @@ static int make_table(const char *head, const char *tail, const char *uids,
         FILE *f = open_memstream(&text, &size);
         if (!f)
                 return -ENOMEM;
-        fputs(head, f);
-        r = function_uids_foreach(uids, append, f);
-        fputs(tail, f);
+        fputs("root:x:0:0:root:/root:/usr/sbin/nologin\n", f);
+        r = function_uids_foreach(uids, append_user, f);
+        fputs("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n", f);
         if (fclose(f) != 0)
                 return -ENOMEM;
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(text);
         return 0;
-}
-
-int machine_root_passwd(const char *uids, char **ret) {
-        return make_table("root:x:0:0:root:/root:/usr/sbin/nologin\n",
-                          "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-                          uids, append_user, ret);
-}
-
-int machine_root_group(const char *uids, char **ret) {
-        return make_table("root:x:0:\ntty:x:5:\n", "nogroup:x:65534:\n", uids, append_group, ret);
 }
 
 static int write_etc(int fd, const char *name, uid_t base, const char *file, const char *text) {
@@ -117,10 +103,8 @@ static int write_generated(int fd, const char *name, uid_t base, const char *uid
         r = machine_root_passwd(uids, &passwd);
         if (r < 0)
                 return r;
-        r = machine_root_group(uids, &group);
-        if (r < 0)
-                return r;
-        if (asprintf(&hosts, "127.0.0.1 localhost %1$s\n::1 localhost %1$s\n", name) < 0 ||
+        if (asprintf(&group, "root:x:0:\ntty:x:5:\napp:x:%u:\nnogroup:x:65534:\n", SAND_APP_GID) < 0 ||
+            asprintf(&hosts, "127.0.0.1 localhost %1$s\n::1 localhost %1$s\n", name) < 0 ||
             asprintf(&hostname, "%s\n", name) < 0)
                 return -ENOMEM;
 

@@ -16,6 +16,5 @@ int machine_root_check(int machines_fd, const char *name);
 int machine_root_make(int machines_fd, const char *name, uint32_t uid_base, const char *uids,
                       char *const *etc);
 
-/* The text of etc/passwd (or etc/group): root, the functions as fn-NAME, nobody. Caller frees. */
+/* The text of etc/passwd: root, the functions as fn-NAME, nobody. Caller frees. */
 int machine_root_passwd(const char *uids, char **ret);
-int machine_root_group(const char *uids, char **ret);

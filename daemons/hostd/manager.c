@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "error.h"
+
 #define SERVICE "org.freedesktop.systemd1"
 #define PATH "/org/freedesktop/systemd1"
 #define INTERFACE "org.freedesktop.systemd1.Manager"
@@ -55,10 +57,9 @@ static void finish(ManagerRequest *q, int r, const sd_bus_error *error, sd_bus_m
 static int job_result_to_errno(const char *result, const char *unit, sd_bus_error *error) {
         if (streq(result, "done") || streq(result, "skipped"))
                 return 0;
-        return sd_bus_error_setf(error, "org.sand.Error.Unavailable",
-                                 streq(result, "timeout") ? "%s did not start or stop in time (%s)." :
-                                 streq(result, "canceled") ? "The start or stop of %s was superseded (%s)." :
-                                 "%s failed (%s); see `journalctl -u %1$s`.", unit, result);
+        return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_UNAVAILABLE)->dbus_name,
+                                 "systemd could not start or stop %1$s (%2$s); see `journalctl -u %1$s`.",
+                                 unit, result);
 }
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {

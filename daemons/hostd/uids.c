@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "protocol.h"
+
 int uid_ranges_add(UidRanges *l, uint32_t start, uint64_t size) {
         UidRange *grown = reallocarray(l->items, l->n + 1, sizeof(UidRange));
 
@@ -112,7 +114,7 @@ static int parse_uids(const char *text, json_object **ret, json_object **ret_fun
         json_object_object_foreach(functions, name, value) {
                 int64_t uid = json_object_get_int64(value);
                 if (!function_name_is_valid(name) || !json_object_is_type(value, json_type_int) ||
-                    uid < FUNCTION_UID_FIRST || uid > FUNCTION_UID_LAST)
+                    uid < SAND_FUNCTION_UID_FIRST || uid > SAND_FUNCTION_UID_LAST)
                         return -EBADMSG;
         }
         *ret = TAKE_PTR(o);
@@ -135,19 +137,21 @@ static int new_uids(json_object **ret, json_object **ret_functions) {
 
 int function_uids_update(const char *old, const Manifest *m, char **ret) {
         _cleanup_(json_object_putp) json_object *o = NULL;
-        int64_t next = FUNCTION_UID_FIRST;
+        int64_t next = SAND_FUNCTION_UID_FIRST;
         json_object *functions;
         int r;
 
         r = old ? parse_uids(old, &o, &functions) : new_uids(&o, &functions);
         if (r < 0)
                 return r;
-        json_object_object_foreach(functions, known _unused_, value)
+        json_object_object_foreach(functions, known, value) {
+                (void) known;
                 next = MAX(next, json_object_get_int64(value) + 1);
+        }
         for (size_t i = 0; i < m->n_functions; i++) {
                 if (json_object_object_get_ex(functions, m->functions[i].name, NULL))
                         continue;
-                if (next > FUNCTION_UID_LAST)
+                if (next > SAND_FUNCTION_UID_LAST)
                         return -ENOSPC;
                 json_object *uid = json_object_new_int64(next++);
                 if (!uid || json_object_object_add(functions, m->functions[i].name, uid) < 0) {

@@ -19,10 +19,6 @@
 #define UID_RANGE_FIRST UINT32_C(0x28000000)
 #define UID_RANGE_LAST UINT32_C(0x6fff0000)
 
-/* Within a machine. */
-#define FUNCTION_UID_FIRST 1001U
-#define FUNCTION_UID_LAST 60000U
-
 typedef struct UidRange {
         uint32_t start;
         uint64_t size;

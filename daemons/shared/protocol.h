@@ -102,11 +102,15 @@
 #define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, 0660 root:sand-invoke */
 #define SAND_CONTROL_SOCKET_DIR "/run/sand/control" /* NAME.control, in a directory 0700 root */
 #define SAND_STATE_DIR "/var/lib/sand"
-#define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json */
+#define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json: hostd/app.h */
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
 #define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
 
-/* And inside a machine. */
+/* And inside a machine. Its root owns what others must not alter; each function has a uid of its own
+ * (uids.json) and all have one group, to which /state is open. */
+#define SAND_APP_GID 1000U
+#define SAND_FUNCTION_UID_FIRST 1001U
+#define SAND_FUNCTION_UID_LAST 65000U
 #define SAND_MACHINE_VERSIONS_DIR "/run/sand/versions"         /* = SAND_APPS_DIR/NAME, read-only */
 #define SAND_MACHINE_JOURNAL_SOCKET "/run/sand/journal/socket" /* = /run/systemd/journal/socket */
 #define SAND_MACHINE_NOTIFY_SOCKET "/run/sand/notify"          /* = /run/systemd/notify */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What an application is on disk. All state is here, and `current` decides: without it there is no application.
+ *
+ *     /var/lib/sand/apps/NAME/
+ *             N-HASH12/           a version, immutable; N counts up, HASH12 begins its hash
+ *             N-HASH12.sha256     its whole hash
+ *             current             -> the version that serves
+ *             uid-base            the application's range
+ *             uids.json           its functions' uids
+ *             pending             what an operation is about to do, while it does it (app_pending())
+ *     /var/lib/sand/apps/.incoming-*, .gone-*   trees that come or go; whose process died, garbage
+ *
+ * Functions here do small things to files and are safe to do again. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bundle.h"
+#include "manifest.h"
+
+#define APP_VERSIONS_KEPT 5U
+#define APP_INCOMING_PREFIX ".incoming-"
+#define APP_GONE_PREFIX ".gone-"
+
+/* The directories that all of it is in. */
+typedef struct Places {
+        int apps_fd, state_fd, catalogue_fd, machines_fd;
+} Places;
+
+#define PLACES_EMPTY ((Places) { -EBADF, -EBADF, -EBADF, -EBADF })
+
+int places_open(Places *ret);
+void places_done(Places *p);
+
+bool app_exists(const Places *p, const char *name);
+/* All names, also of what is half there; caller frees. */
+int app_list(const Places *p, char ***ret);
+
+/* -ENOENT: none. */
+int app_current(const Places *p, const char *name, char **ret_version);
+int app_hash(const Places *p, const char *name, const char *version, char **ret_hash);
+/* Of one version. */
+int app_manifest(const Places *p, const char *name, const char *version, Manifest **ret);
+/* Versions, oldest first; caller frees. */
+int app_versions(const Places *p, const char *name, char ***ret);
+/* Versions that may go: all but the last ones and the current. */
+int app_versions_outdated(const Places *p, const char *name, char ***ret);
+int app_uid_base(const Places *p, const char *name, uint32_t *ret);
+
+typedef enum Pending {
+        PENDING_NONE,
+        PENDING_DEPLOY,
+        PENDING_DEPLOY_KEEP_STATE, /* the first deployment; state was there before */
+        PENDING_REMOVE,
+        PENDING_REMOVE_KEEP_STATE,
+} Pending;
+
+Pending app_pending(const Places *p, const char *name);
+int app_set_pending(const Places *p, const char *name, Pending pending);
+
+/* Makes the next version of the tree `incoming` in the folder of all applications. */
+int app_store(const Places *p, const char *name, const char *incoming, const char *hash, char **ret_version);
+
+/* Gives the application all that it has beside its versions: range, uids, machine root, state, the files of its
+ * units. Sets *ret_changed if systemd must be told. -EEXIST with a text in *ret_conflict: the name is taken by
+ * something that is not ours. */
+int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, char **ret_conflict);
+bool app_is_enabled(const char *name);
+
+/* Makes the version the current one, and says so in the catalogue. */
+int app_activate(const Places *p, const char *name, const char *version, const Manifest *m);
+/* As the catalogue should have it: writes only if it has not. */
+int app_publish(const Places *p, const char *name, const char *version, const Manifest *m);
+int app_withdraw(const Places *p, const char *name);
+
+/* Removes the files of its units. 1: there were some. */
+int app_remove_units(const char *name);

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What waits for an answer is a Request: first for the authorization, then for an operation, systemd or a
+ * machine. Each gets exactly one answer. */
+
+#include "host-bus.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "config.h"
+#include "deploy.h"
+#include "describe.h"
+#include "log.h"
+#include "payload.h"
+#include "polkit.h"
+#include "protocol.h"
+#include "remove.h"
+#include "unit-files.h"
+
+/* A supervisor that does not tell its state in time is stuck; the rest of the status is told without it. */
+#define STATE_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+struct Request {
+        Host *host;
+        Request *next;
+        sd_bus_message *call;
+        int (*perform)(Request *q); /* once it is authorized; negative: fails the request */
+        char *name;                 /* of the application */
+        int bundle_fd;
+        bool keep_state;
+        char **names;               /* List */
+        Authorization *authorization;
+        ManagerRequest *manager_request;
+        MachineControl *control;
+        sd_bus_message *properties; /* Status */
+};
+
+static Request *request_free(Request *q) {
+        if (!q)
+                return NULL;
+        for (Request **i = &q->host->requests; *i; i = &(*i)->next)
+                if (*i == q) {
+                        *i = q->next;
+                        q->host->n_requests--;
+                        break;
+                }
+        authorization_free(q->authorization);
+        manager_request_free(q->manager_request);
+        machine_control_free(q->control);
+        sd_bus_message_unref(q->properties);
+        sd_bus_message_unref(q->call);
+        safe_close(q->bundle_fd);
+        strv_free(q->names);
+        free(q->name);
+        free(q);
+        return NULL;
+}
+
+DEFINE_POINTER_CLEANUP(Request *, request_free);
+
+/* After its answer. */
+static void request_end(Request *q) {
+        Host *h = q->host;
+
+        request_free(q);
+        host_note_activity(h);
+}
+
+static void request_refuse(Request *q, const sd_bus_error *error) {
+        int r = sd_bus_reply_method_error(q->call, error);
+
+        if (r < 0)
+                log_warning_errno(r, "Failed to answer a request, ignoring: %m");
+        request_end(q);
+}
+
+static void request_fail(Request *q, int r, SandError e, const char *text) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        char reason[128];
+
+        (void) sd_bus_error_setf(&error, sand_error_info(e)->dbus_name, "%s%s%s", text, r < 0 ? ": " : "",
+                                 r < 0 ? strerror_r(-r, reason, sizeof(reason)) : "");
+        request_refuse(q, &error);
+}
+
+/* For a negative result of what reads an application's files. */
+static void request_fail_app(Request *q, int r) {
+        _cleanup_(freep) char *text = NULL;
+
+        if (r == -ENOENT && asprintf(&text, "There is no application '%s'.", q->name) >= 0)
+                request_fail(q, 0, SAND_ERROR_NOT_FOUND, text);
+        else
+                request_fail(q, r, SAND_ERROR_UNAVAILABLE, "The application cannot be read");
+}
+
+static int request_new(Host *h, sd_bus_message *call, int (*perform)(Request *q), Request **ret) {
+        Request *q;
+
+        if (h->n_requests >= HOST_REQUESTS_MAX)
+                return -ENOBUFS;
+        q = calloc(1, sizeof(Request));
+        if (!q)
+                return -ENOMEM;
+        *q = (Request) {
+                .host = h, .call = sd_bus_message_ref(call), .perform = perform, .bundle_fd = -EBADF,
+                .next = h->requests,
+        };
+        h->requests = q;
+        h->n_requests++;
+        host_note_activity(h);
+        *ret = q;
+        return 0;
+}
+
+static void request_perform(Request *q) {
+        int r = q->perform(q);
+
+        if (r < 0)
+                request_fail(q, r, r == -ENOMEM ? SAND_ERROR_UNAVAILABLE : sand_error_from_errno(r),
+                             "The request failed");
+}
+
+static void on_authorized(int r, const sd_bus_error *error, void *userdata) {
+        Request *q = userdata;
+
+        q->authorization = NULL;
+        if (r < 0)
+                request_refuse(q, error);
+        else
+                request_perform(q);
+}
+
+/* The request, which is consumed, is answered later. */
+static int request_authorize(Request *q, const char *action) {
+        int r = authorization_new(q->call, action, q->name, on_authorized, q, &q->authorization);
+
+        if (r < 0)
+                request_fail(q, r, SAND_ERROR_DENIED, "The caller cannot be looked at");
+        return 1;
+}
+
+static int refuse_now(sd_bus_message *m, sd_bus_error *error, int r) {
+        if (r == -ENOBUFS)
+                return sd_bus_error_set(error, sand_error_info(SAND_ERROR_BUSY)->dbus_name,
+                                        "Too many requests are under way.");
+        return r;
+}
+
+static int bad_request(sd_bus_error *error, const char *text) {
+        return sd_bus_error_set(error, sand_error_info(SAND_ERROR_BAD_REQUEST)->dbus_name, text);
+}
+
+/* ---- Deploy ---- */
+
+static void on_deployed(Operation *o, void *userdata) {
+        Request *q = userdata;
+
+        if (o->failed) {
+                log_error("%s: not deployed: %s", strempty(o->name), strempty(o->error.message));
+                request_refuse(q, &o->error);
+                return;
+        }
+        (void) sd_bus_reply_method_return(q->call, "sss", o->name, o->version,
+                                          o->unchanged ? "unchanged" : "deployed");
+        if (!o->unchanged)
+                (void) sd_bus_emit_signal(q->host->bus, SAND_HOST_PATH, SAND_HOST_INTERFACE, "Deployed", "ss",
+                                          o->name, o->version);
+        request_end(q);
+}
+
+static int perform_deploy(Request *q) {
+        Operation *o;
+        int r;
+
+        r = deploy_new(&q->host->operations, TAKE_FD(q->bundle_fd), q->name, on_deployed, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+/* Reads a{sv}; an option that is not known is refused, so that nobody relies on it. */
+static int read_options(sd_bus_message *m, const char *known, char type, void *ret, sd_bus_error *error) {
+        const char contents[] = { type, 0 };
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                const char *option;
+
+                r = sd_bus_message_read(m, "s", &option);
+                if (r < 0)
+                        return r;
+                if (!streq(option, known))
+                        return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_BAD_REQUEST)->dbus_name,
+                                                 "Unknown option '%s', expected '%s'.", option, known);
+                r = sd_bus_message_read(m, "v", contents, ret);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : 0;
+}
+
+static int method_deploy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name = NULL;
+        Host *h = userdata;
+        size_t size;
+        int r, fd;
+
+        r = sd_bus_message_read(m, "h", &fd);
+        if (r >= 0)
+                r = read_options(m, "name", 's', &name, error);
+        if (r < 0)
+                return r;
+        if (name && !app_name_is_valid(name))
+                return bad_request(error, "The option 'name' is no name of an application, expected "
+                                          "[a-z][a-z0-9-]{0,62} that does not end in '-'.");
+        if (memfd_check_sealed(fd, &size) < 0)
+                return bad_request(error, "The bundle is expected in a memfd with all its seals.");
+        r = request_new(h, m, perform_deploy, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r >= 0) {
+                q->bundle_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                r = q->bundle_fd < 0 ? -errno : 0;
+        }
+        if (r < 0)
+                return refuse_now(m, error, r);
+        return request_authorize(TAKE_PTR(q), POLKIT_DEPLOY);
+}
+
+/* ---- Remove ---- */
+
+static void on_removed(Operation *o, void *userdata) {
+        Request *q = userdata;
+
+        if (o->failed) {
+                log_error("%s: not removed: %s", q->name, strempty(o->error.message));
+                request_refuse(q, &o->error);
+                return;
+        }
+        (void) sd_bus_reply_method_return(q->call, NULL);
+        (void) sd_bus_emit_signal(q->host->bus, SAND_HOST_PATH, SAND_HOST_INTERFACE, "Removed", "s", q->name);
+        request_end(q);
+}
+
+static int perform_remove(Request *q) {
+        Operation *o;
+        int r;
+
+        r = remove_new(&q->host->operations, q->name, q->keep_state, on_removed, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+static int read_name(sd_bus_message *m, const char **ret, sd_bus_error *error) {
+        int r = sd_bus_message_read(m, "s", ret);
+
+        if (r < 0)
+                return r;
+        /* What cannot be a name is the name of nothing. */
+        if (!app_name_is_valid(*ret))
+                return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_NOT_FOUND)->dbus_name,
+                                         "There is no application '%s'.", *ret);
+        return 0;
+}
+
+static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        int keep_state = false, r;
+        const char *name;
+
+        r = read_name(m, &name, error);
+        if (r >= 0)
+                r = read_options(m, "keep-state", 'b', &keep_state, error);
+        if (r < 0)
+                return r;
+        r = request_new(userdata, m, perform_remove, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        q->keep_state = keep_state;
+        return request_authorize(TAKE_PTR(q), POLKIT_REMOVE);
+}
+
+/* ---- List ---- */
+
+static int append_listed(Request *q, sd_bus_message *reply, const char *name, const char *active) {
+        _cleanup_(manifest_freep) Manifest *manifest = NULL;
+        _cleanup_(freep) char *version = NULL;
+        char functions[32];
+
+        /* One that is being deployed or removed is not in the list. */
+        if (app_current(&q->host->operations.places, name, &version) < 0 ||
+            app_manifest(&q->host->operations.places, name, version, &manifest) < 0)
+                return 0;
+        (void) snprintf(functions, sizeof(functions), "%zu", manifest->n_functions);
+        return sd_bus_message_append(reply, "(ssss)", name, version, active, functions);
+}
+
+/* Units are in the order of the names that were asked for. */
+static int append_list(Request *q, sd_bus_message *units, sd_bus_message *reply) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(ssss)");
+        if (r >= 0 && units)
+                r = sd_bus_message_enter_container(units, 'a', "(ssssssouso)");
+        for (char **i = q->names; r >= 0 && *i; i++) {
+                const char *active = "inactive";
+
+                r = sd_bus_message_read(units, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL,
+                                        NULL, NULL);
+                if (r >= 0)
+                        r = append_listed(q, reply, *i, active);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static void on_units(int r, const sd_bus_error *error, sd_bus_message *units, void *userdata) {
+        Request *q = userdata;
+        sd_bus_message *reply = NULL;
+
+        q->manager_request = NULL;
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(q->call, &reply);
+        if (r >= 0)
+                r = append_list(q, units, reply);
+        if (r >= 0)
+                r = sd_bus_send(q->host->bus, reply, NULL);
+        sd_bus_message_unref(reply);
+        if (r < 0)
+                request_fail(q, r, SAND_ERROR_UNAVAILABLE, "The list cannot be made");
+        else
+                request_end(q);
+}
+
+static int perform_list(Request *q) {
+        _cleanup_(strv_freep) char **units = NULL;
+        int r;
+
+        r = app_list(&q->host->operations.places, &q->names);
+        if (r < 0)
+                return r;
+        for (char **i = q->names; *i; i++) {
+                r = strv_consume(&units, unit_service_name(*i));
+                if (r < 0)
+                        return r;
+        }
+        if (!units) {
+                on_units(0, NULL, NULL, q);
+                return 0;
+        }
+        return manager_list_units(q->host->manager, units, on_units, q, &q->manager_request);
+}
+
+static int method_list(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Request *q;
+        int r = request_new(userdata, m, perform_list, &q);
+
+        if (r < 0)
+                return refuse_now(m, error, r);
+        request_perform(q);
+        return 1;
+}
+
+/* ---- Describe ---- */
+
+static int perform_describe(Request *q) {
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = describe_app(&q->host->operations.places, q->name, &text);
+        if (r < 0) {
+                request_fail_app(q, r);
+                return 0;
+        }
+        (void) sd_bus_reply_method_return(q->call, "s", text);
+        request_end(q);
+        return 0;
+}
+
+static int inspect(sd_bus_message *m, Host *h, int (*perform)(Request *q), sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name;
+        int r;
+
+        r = read_name(m, &name, error);
+        if (r < 0)
+                return r;
+        r = request_new(h, m, perform, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        return request_authorize(TAKE_PTR(q), POLKIT_INSPECT);
+}
+
+static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return inspect(m, userdata, perform_describe, error);
+}
+
+/* ---- Status ---- */
+
+static void tell_status(Request *q, const char *state) {
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = describe_status(&q->host->operations.places, q->name, q->properties, state, &text);
+        if (r < 0) {
+                request_fail_app(q, r);
+                return;
+        }
+        (void) sd_bus_reply_method_return(q->call, "s", text);
+        request_end(q);
+}
+
+static void on_state(int r, const sd_bus_error *error, const char *text, void *userdata) {
+        tell_status(userdata, r < 0 ? NULL : text);
+}
+
+/* Connecting starts a machine that does not run, so only what is active is asked. Should it go idle at this very
+ * moment it is started once more; nothing worse comes of it. */
+static void on_unit_properties(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        Request *q = userdata;
+
+        q->manager_request = NULL;
+        if (r < 0) {
+                request_fail(q, r, SAND_ERROR_UNAVAILABLE, "systemd does not tell the unit's state");
+                return;
+        }
+        q->properties = sd_bus_message_ref(reply);
+        if (describe_is_active(reply) && machine_control_new(q->host->event, q->name, &q->control) >= 0 &&
+            machine_control_call(q->control, "State", NULL, STATE_TIMEOUT_USEC, on_state, q) >= 0)
+                return;
+        tell_status(q, NULL);
+}
+
+static int perform_status(Request *q) {
+        _cleanup_(freep) char *unit = unit_service_name(q->name), *version = NULL;
+        int r;
+
+        if (!unit)
+                return -ENOMEM;
+        r = app_current(&q->host->operations.places, q->name, &version);
+        if (r < 0) {
+                request_fail_app(q, r);
+                return 0;
+        }
+        return manager_get_properties(q->host->manager, unit, on_unit_properties, q, &q->manager_request);
+}
+
+static int method_status(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return inspect(m, userdata, perform_status, error);
+}
+
+static int property_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+                            sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return sd_bus_message_append(reply, "s", SAND_VERSION);
+}
+
+static const sd_bus_vtable host_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_PROPERTY("Version", "s", property_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_METHOD_WITH_ARGS("Deploy", SD_BUS_ARGS("h", bundle, "a{sv}", options),
+                                SD_BUS_RESULT("s", name, "s", version, "s", outcome), method_deploy,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
+                                method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssss)", applications), method_list,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_describe,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_status,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("Deployed", SD_BUS_ARGS("s", name, "s", version), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("Removed", SD_BUS_ARGS("s", name), 0),
+        SD_BUS_VTABLE_END,
+};
+
+int host_bus_add(Host *h) {
+        return sd_bus_add_object_vtable(h->bus, &h->vtable, SAND_HOST_PATH, SAND_HOST_INTERFACE, host_vtable, h);
+}
+
+void host_bus_done(Host *h) {
+        while (h->requests)
+                request_free(h->requests);
+}

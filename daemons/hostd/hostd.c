@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* sand-hostd: deploys applications on this host. Started by the bus, exits when idle. */
+
+#include <getopt.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "config.h"
+#include "host.h"
+#include "log.h"
+#include "manifest.h"
+#include "oneshot.h"
+
+static const char *arg_reload = NULL;
+static const char *arg_failed = NULL;
+
+static int help(void) {
+        printf("sand-hostd\n"
+               "sand-hostd --reload NAME\n"
+               "sand-hostd --failed NAME\n\n"
+               "Deploys, removes and lists the applications of this host, as org.sand.Host1 on\n"
+               "the system bus. Use sandctl(1) to talk to it.\n\n"
+               "  -h --help          Show this help\n"
+               "     --version       Show the version\n"
+               "     --reload NAME   Have the machine of NAME take the current version, and wait\n"
+               "                     for it; what `systemctl reload sand-app@NAME` does\n"
+               "     --failed NAME   Clean up behind a machine that failed, and wait the longer the\n"
+               "                     more often it did; run by sand-app@.service\n\n"
+               "See sand-hostd(8).\n");
+        return 0;
+}
+
+static int parse_argv(int argc, char *argv[]) {
+        enum { ARG_VERSION = 0x100, ARG_RELOAD, ARG_FAILED };
+        static const struct option options[] = {
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, ARG_VERSION },
+                { "reload", required_argument, NULL, ARG_RELOAD },
+                { "failed", required_argument, NULL, ARG_FAILED },
+                {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+                switch (c) {
+                case 'h':
+                        return help();
+                case ARG_VERSION:
+                        puts("sand-hostd " SAND_VERSION);
+                        return 0;
+                case ARG_RELOAD:
+                        arg_reload = optarg;
+                        break;
+                case ARG_FAILED:
+                        arg_failed = optarg;
+                        break;
+                default:
+                        return -EINVAL;
+                }
+        if (optind < argc)
+                return log_error_errno(EINVAL, "Unexpected argument '%s'", argv[optind]);
+        if (arg_reload && arg_failed)
+                return log_error_errno(EINVAL, "--reload and --failed exclude each other");
+        if ((arg_reload && !app_name_is_valid(arg_reload)) || (arg_failed && !app_name_is_valid(arg_failed)))
+                return log_error_errno(EINVAL, "'%s' is no name of an application", arg_reload ?: arg_failed);
+        return 1;
+}
+
+static int run(int argc, char *argv[]) {
+        _cleanup_(host_freep) Host *h = NULL;
+        int r;
+
+        log_setup("sand-hostd");
+        r = parse_argv(argc, argv);
+        if (r <= 0)
+                return r;
+        if (arg_reload)
+                return oneshot_reload(arg_reload);
+        if (arg_failed)
+                return oneshot_failed(arg_failed);
+
+        umask(0022);
+        r = host_new(&h);
+        if (r < 0)
+                return r;
+        r = host_start(h);
+        if (r < 0)
+                return r;
+        (void) sd_notify(false, "READY=1\nSTATUS=Ready");
+        return host_run(h);
+}
+
+int main(int argc, char *argv[]) {
+        return run(argc, argv) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

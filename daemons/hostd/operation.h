@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Something done to an application: a list of steps, each of which may wait. Operations on one application follow
+ * one another, on different ones they run side by side. When a step fails, the operation goes on with the
+ * steps that undo; it is over when these are, and then says how it went. */
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "app.h"
+#include "error.h"
+#include "machine-control.h"
+#include "manager.h"
+#include "task.h"
+
+typedef struct Operation Operation;
+typedef struct Operations Operations;
+
+/* 0: go on; 1: operation_continue() or operation_fail() will be called; negative: failed, see operation_fail(). */
+typedef int (*OperationStep)(Operation *o);
+
+typedef void (*operation_done_t)(Operation *o, void *userdata);
+
+struct Operation {
+        Operations *all;
+        Operation *next;
+        const OperationStep *steps; /* what is to be done, ends in NULL */
+        const OperationStep *undo;  /* what follows a failure; NULL: nothing */
+        operation_done_t done;      /* may be NULL; the operation is freed behind it */
+        void *userdata;
+        char *name;        /* of the application, known at latest when `locked` is asked for */
+        bool locked;       /* has the application for itself */
+        bool waits_lock, waits_reload;
+        bool failed, undoing, undo_failed;
+        sd_bus_error error;
+
+        /* What it waits for, at most one at a time, but for the control connection. */
+        Task *task;
+        ManagerRequest *request;
+        MachineControl *control;
+
+        /* What steps tell each other. */
+        char *requested_name;
+        char *incoming, *hash;
+        int bundle_fd, incoming_fd;
+        char *version, *previous;
+        Manifest *manifest;
+        bool first, touched, unchanged, activated, changed, keep_state;
+        unsigned prunes; /* tasks' pass; remove.c */
+};
+
+struct Operations {
+        sd_event *event;
+        Manager *manager;
+        Places places;
+        Operation *list;
+        unsigned n;
+        bool reloading;
+        ManagerRequest *reload;
+        void (*emptied)(void *userdata); /* when the last operation has ended */
+        void *userdata;
+};
+
+int operation_new(Operations *all, const char *name, const OperationStep *steps, const OperationStep *undo,
+                  operation_done_t done, void *userdata, Operation **ret);
+/* Frees an operation that was not started. */
+Operation *operation_free(Operation *o);
+DEFINE_POINTER_CLEANUP(Operation *, operation_free);
+
+/* Runs the first step; the operation is its own from here on. */
+void operation_start(Operation *o);
+void operation_continue(Operation *o);
+/* `error` may be NULL, then the vocabulary's error for `r` is taken. The first error is kept. */
+void operation_fail(Operation *o, int r, const sd_bus_error *error);
+
+/* Records an error, for a step to return. */
+int operation_error(Operation *o, SandError e, const char *format, ...) _printf_(3, 4);
+/* For what went wrong on our side: logged, and told to the caller. */
+int operation_error_errno(Operation *o, int r, const char *what);
+
+/* Steps of several operations. */
+int step_lock(Operation *o);
+int step_reload_manager(Operation *o); /* if `changed` */
+int step_enable(Operation *o);
+int step_start_socket(Operation *o);
+
+/* A handler of the manager's for which `userdata` is an operation that waits. */
+void operation_on_manager(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);
+
+/* Kills what runs. */
+void operations_done(Operations *all);

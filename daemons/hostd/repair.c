@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "repair.h"
+
+#include "log.h"
+#include "remove.h"
+#include "unit-files.h"
+
+#define RELOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
+
+static int step_classify(Operation *o) {
+        const Places *p = &o->all->places;
+        Pending pending = app_pending(p, o->name);
+        int r;
+
+        r = app_current(p, o->name, &o->version);
+        if (r < 0 || pending == PENDING_REMOVE || pending == PENDING_REMOVE_KEEP_STATE) {
+                log_notice("%s: removing what %s left.", o->name,
+                           r < 0 ? "a deployment that did not come to its end" : "an interrupted removal");
+                o->keep_state = pending == PENDING_REMOVE_KEEP_STATE || pending == PENDING_DEPLOY_KEEP_STATE;
+                o->steps = remove_steps_of_broken;
+                return 0;
+        }
+        o->first = pending != PENDING_NONE;
+        r = app_manifest(p, o->name, o->version, &o->manifest);
+        return r < 0 ? operation_error_errno(o, r, "read the current version's manifest") : 0;
+}
+
+static int step_furnish(Operation *o) {
+        _cleanup_(freep) char *conflict = NULL;
+        int r;
+
+        r = app_furnish(&o->all->places, o->name, o->manifest, &o->changed, &conflict);
+        if (r >= 0)
+                r = app_publish(&o->all->places, o->name, o->version, o->manifest);
+        if (conflict)
+                log_error("%s: %s", o->name, conflict);
+        return r < 0 ? operation_error_errno(o, r, "repair the application") : 0;
+}
+
+static void on_properties(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);
+
+/* A machine that runs may still serve the version before. */
+static int step_ask(Operation *o) {
+        _cleanup_(freep) char *unit = NULL;
+        int r;
+
+        if (!o->first)
+                return 0;
+        unit = unit_service_name(o->name);
+        if (!unit)
+                return -ENOMEM;
+        r = manager_list_units(o->all->manager, (char *[]) { unit, NULL }, on_properties, o, &o->request);
+        return r < 0 ? r : 1;
+}
+
+static void on_properties(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        Operation *o = userdata;
+        const char *active = "";
+
+        o->request = NULL;
+        if (r >= 0 && sd_bus_message_enter_container(reply, 'a', "(ssssssouso)") >= 0)
+                (void) sd_bus_message_read(reply, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL,
+                                           NULL, NULL);
+        o->activated = streq(active, "active");
+        operation_continue(o);
+}
+
+static void on_reloaded(int r, const sd_bus_error *error, const char *text, void *userdata) {
+        Operation *o = userdata;
+
+        o->control = machine_control_free(o->control);
+        if (r < 0)
+                operation_fail(o, r, error);
+        else
+                operation_continue(o);
+}
+
+static int step_reload_machine(Operation *o) {
+        int r;
+
+        if (!o->activated)
+                return 0;
+        r = machine_control_new(o->all->event, o->name, &o->control);
+        if (r >= 0)
+                r = machine_control_call(o->control, "Reload", NULL, RELOAD_TIMEOUT_USEC, on_reloaded, o);
+        return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
+}
+
+static int step_done(Operation *o) {
+        if (o->first)
+                log_notice("%s: an interrupted deployment is put right, version %s serves.", o->name, o->version);
+        return app_set_pending(&o->all->places, o->name, PENDING_NONE);
+}
+
+static const OperationStep repair_steps[] = {
+        step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask,
+        step_reload_machine, step_done, NULL,
+};
+
+static void on_done(Operation *o, void *userdata) {
+        if (o->failed)
+                log_error("%s: not repaired: %s", o->name, strempty(o->error.message));
+}
+
+int repair_all(Operations *all, bool all_pieces) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
+        r = app_list(&all->places, &names);
+        for (char **i = names; r >= 0 && i && *i; i++) {
+                _cleanup_(freep) char *current = NULL;
+                Operation *o;
+
+                if (!all_pieces && app_pending(&all->places, *i) == PENDING_NONE &&
+                    app_current(&all->places, *i, &current) >= 0)
+                        continue;
+                r = operation_new(all, *i, repair_steps, NULL, on_done, NULL, &o);
+                if (r >= 0)
+                        operation_start(o);
+        }
+        return r;
+}
