@@ -79,7 +79,6 @@ void unit_state_done(UnitState *u) {
         free(u->active);
         free(u->sub);
         free(u->load);
-        free(u->file_state);
         free(u->status_text);
         *u = (UnitState) {};
 }
@@ -92,34 +91,22 @@ static int read_string(sd_bus *bus, const char *path, const char *interface, con
 }
 
 int unit_state_read(sd_bus *bus, const char *unit, UnitState *ret) {
-        static const char common[] = "org.freedesktop.systemd1.Unit",
-                          service[] = "org.freedesktop.systemd1.Service";
-        UnitState u = { .memory = UINT64_MAX };
+        static const char interface[] = "org.freedesktop.systemd1.Unit";
+        _cleanup_(unit_state_done) UnitState u = {};
         _cleanup_(freep) char *path = NULL;
         int r;
 
         r = sd_bus_path_encode("/org/freedesktop/systemd1/unit", unit, &path);
         if (r >= 0)
-                r = read_string(bus, path, common, "ActiveState", &u.active);
+                r = read_string(bus, path, interface, "ActiveState", &u.active);
         if (r >= 0)
-                r = read_string(bus, path, common, "SubState", &u.sub);
+                r = read_string(bus, path, interface, "SubState", &u.sub);
         if (r >= 0)
-                r = read_string(bus, path, common, "LoadState", &u.load);
-        if (r >= 0)
-                r = read_string(bus, path, common, "UnitFileState", &u.file_state);
-        if (r >= 0)
-                r = sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, common,
-                                                "StateChangeTimestamp", NULL, 't', &u.since_usec);
-        if (r < 0) {
-                unit_state_done(&u);
+                r = read_string(bus, path, interface, "LoadState", &u.load);
+        if (r < 0)
                 return r;
-        }
-        /* Sockets have none of these. */
-        (void) read_string(bus, path, service, "StatusText", &u.status_text);
-        (void) sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, service, "MemoryCurrent",
-                                           NULL, 't', &u.memory);
-        (void) sd_bus_get_property_trivial(bus, "org.freedesktop.systemd1", path, service, "MainPID", NULL,
-                                           'u', &u.main_pid);
+        (void) read_string(bus, path, "org.freedesktop.systemd1.Service", "StatusText", &u.status_text);
         *ret = u;
+        u = (UnitState) {};
         return 0;
 }

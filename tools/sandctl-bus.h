@@ -16,12 +16,9 @@ int fail_bus(int r, const sd_bus_error *error, const char *format, ...) _printf_
 /* A connection to one of a machine's sockets. Negative errno. */
 int peer_bus_open(const char *path, sd_bus **ret);
 
-/* What systemd says of a unit; a unit that is not there has load_state "not-found". */
+/* What systemd says of a unit; one that is not there is "not-found" in `load`. */
 typedef struct UnitState {
-        char *active, *sub, *load, *file_state, *status_text;
-        uint64_t since_usec; /* CLOCK_REALTIME; 0: never */
-        uint64_t memory;     /* bytes; UINT64_MAX: not known */
-        uint32_t main_pid;
+        char *active, *sub, *load, *status_text; /* status_text: of services; may be NULL */
 } UnitState;
 
 int unit_state_read(sd_bus *bus, const char *unit, UnitState *ret);

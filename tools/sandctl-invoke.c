@@ -372,7 +372,10 @@ int verb_invoke(int argc, char **argv) {
                 return fail(SAND_ERROR_USAGE, "A folder's function runs where it is; leave --host out.");
         if (arg_host)
                 return invoke_remote(argv, fd);
-        r = read_event(&i, fd);
+        /* What is not there is said before standard input is waited for. */
+        r = i.target.app ? find_socket(&i) : 0;
+        if (r == 0)
+                r = read_event(&i, fd);
         if (fd > STDERR_FILENO)
                 (void) close(fd);
         if (r != 0)
@@ -380,6 +383,6 @@ int verb_invoke(int argc, char **argv) {
         (void) clock_gettime(CLOCK_REALTIME, &now);
         i.started_realtime = (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / 1000;
         block_signals();
-        r = i.target.app ? find_socket(&i) : start_folder(&i);
+        r = i.target.dir ? start_folder(&i) : 0;
         return r != 0 ? r : invoke_loop(&i);
 }

@@ -156,8 +156,10 @@ static int on_reloaded(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
                 /* Errors of ours say more than D-Bus has room for. */
                 if (sd_bus_message_has_signature(m, SAND_ERROR_FULL_SIGNATURE))
                         (void) sd_bus_message_read(m, "sss", &text, &class, &cause);
-                (void) fail(SAND_ERROR_LOAD_FAILED, "%s: not reloaded, the code loaded before goes on: %s%s%s",
-                            run->dev->name, text, isempty(cause) ? "" : "\n", strempty(cause));
+                (void) fail(SAND_ERROR_LOAD_FAILED, "%s: not reloaded, the code loaded before goes on: %s",
+                            run->dev->name, text);
+                if (!isempty(cause))
+                        (void) fputs(cause, stderr);
         }
         reload_finish(run);
         return 0;

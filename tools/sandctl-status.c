@@ -15,12 +15,21 @@
 
 #define LOG_LINES "10"
 
-static void print_since(const UnitState *u) {
+/* hostd passes on what systemd says of the unit; what it does not know is absent. */
+static const char *text_of(json_object *o, const char *key) {
+        return strempty(json_object_get_string(json_object_object_get(o, key)));
+}
+
+static uint64_t number_of(json_object *o, const char *key) {
+        return json_object_get_uint64(json_object_object_get(o, key));
+}
+
+static void print_since(uint64_t since_usec) {
         char when[64] = "", ago[48];
-        time_t seconds = (time_t) (u->since_usec / USEC_PER_SEC);
+        time_t seconds = (time_t) (since_usec / USEC_PER_SEC);
         struct tm tm;
 
-        if (u->since_usec == 0)
+        if (since_usec == 0)
                 return;
         if (localtime_r(&seconds, &tm))
                 (void) strftime(when, sizeof(when), "%a %Y-%m-%d %H:%M:%S %Z", &tm);
@@ -29,30 +38,55 @@ static void print_since(const UnitState *u) {
         (void) printf(" since %s; %s", when, ago);
 }
 
-static void print_active(const UnitState *u) {
-        Color c = state_color(u->active);
+static void print_active(json_object *o) {
+        const char *active = text_of(o, "active_state"), *sub = text_of(o, "sub_state"),
+                   *result = text_of(o, "result");
+        Color c = state_color(active);
 
-        (void) printf("%s%s%s%s%s%s", color_begin(STDOUT_FILENO, c), u->active, isempty(u->sub) ? "" : " (",
-                      strempty(u->sub), isempty(u->sub) ? "" : ")", c == COLOR_NONE ? "" : color_end(STDOUT_FILENO));
-        print_since(u);
+        (void) printf("     Active: %s%s", color_begin(STDOUT_FILENO, c), active);
+        if (*sub)
+                (void) printf(" (%s)", sub);
+        (void) fputs(c == COLOR_NONE ? "" : color_end(STDOUT_FILENO), stdout);
+        if (*result && !streq(result, "success"))
+                (void) printf(" (Result: %s)", result);
+        print_since(number_of(o, "since_usec"));
         (void) putchar('\n');
 }
 
-static void print_unit(const UnitState *u, const UnitState *socket) {
-        char memory[32];
+/* What the socket is tells an idle application from one that is out of service. */
+static void print_socket(sd_bus *bus, const char *app) {
+        _cleanup_(unit_state_done) UnitState u = {};
+        char name[128];
 
-        (void) printf("     Active: ");
-        print_active(u);
-        (void) printf("     Socket: %s, %s\n", socket->active,
-                      isempty(socket->file_state) ? "not installed" : socket->file_state);
-        if (u->main_pid > 0)
-                (void) printf("   Main PID: %" PRIu32 "\n", u->main_pid);
-        if (!isempty(u->status_text))
-                (void) printf("     Status: \"%s\"\n", u->status_text);
-        if (u->memory != UINT64_MAX && u->main_pid > 0) {
-                format_bytes(memory, sizeof(memory), u->memory);
-                (void) printf("     Memory: %s\n", memory);
+        (void) snprintf(name, sizeof(name), "sand-app@%s.socket", app);
+        if (unit_state_read(bus, name, &u) >= 0)
+                (void) printf("     Socket: %s%s%s%s\n", u.active, isempty(u.sub) ? "" : " (", strempty(u.sub),
+                              isempty(u.sub) ? "" : ")");
+}
+
+static void print_unit(sd_bus *bus, const char *app, json_object *o) {
+        char text[32];
+
+        (void) printf("    Version: %s\n", text_of(o, "version"));
+        print_active(o);
+        print_socket(bus, app);
+        if (number_of(o, "main_pid") == 0)
+                return;
+        (void) printf("   Main PID: %" PRIu64 "\n", number_of(o, "main_pid"));
+        if (*text_of(o, "status_text"))
+                (void) printf("     Status: \"%s\"\n", text_of(o, "status_text"));
+        if (number_of(o, "tasks") > 0)
+                (void) printf("      Tasks: %" PRIu64 "\n", number_of(o, "tasks"));
+        if (number_of(o, "memory") > 0) {
+                format_bytes(text, sizeof(text), number_of(o, "memory"));
+                (void) printf("     Memory: %s\n", text);
         }
+        if (number_of(o, "cpu_nsec") > 0) {
+                format_span(text, sizeof(text), number_of(o, "cpu_nsec") / 1000);
+                (void) printf("        CPU: %s\n", text);
+        }
+        if (number_of(o, "restarts") > 0)
+                (void) printf("   Restarts: %" PRIu64 "\n", number_of(o, "restarts"));
 }
 
 static const Column function_columns[] = {
@@ -134,29 +168,15 @@ static void print_log(const char *app) {
                 ;
 }
 
-static int read_units(sd_bus *bus, const char *app, UnitState *service, UnitState *socket) {
-        char name[128];
-        int r;
-
-        (void) snprintf(name, sizeof(name), "sand-app@%s.service", app);
-        r = unit_state_read(bus, name, service);
-        (void) snprintf(name, sizeof(name), "sand-app@%s.socket", app);
-        return r < 0 ? r : unit_state_read(bus, name, socket);
-}
-
 static int print_status(sd_bus *bus, const char *app, json_object *o) {
-        _cleanup_(unit_state_done) UnitState service = {}, socket = {};
-        json_object *version = json_object_object_get(o, "version"), *supervisor;
+        const char *active = text_of(o, "active_state");
+        json_object *supervisor;
         int r;
 
-        r = read_units(bus, app, &service, &socket);
-        if (r < 0)
-                return fail_errno(r, "Failed to ask systemd about %s: %s", app, strerror(-r));
-        (void) printf("%s%s%s %s - SAND Application\n", color_begin(STDOUT_FILENO, state_color(service.active)),
-                      state_dot(service.active), color_end(STDOUT_FILENO), app);
-        (void) printf("    Version: %s\n", version ? json_object_get_string(version) : "-");
-        print_unit(&service, &socket);
-        if (json_object_object_get_ex(o, "supervisor", &supervisor) && supervisor) {
+        (void) printf("%s%s%s %s - SAND Application\n", color_begin(STDOUT_FILENO, state_color(active)),
+                      state_dot(active), color_end(STDOUT_FILENO), app);
+        print_unit(bus, app, o);
+        if (json_object_object_get_ex(o, "supervisor", &supervisor)) {
                 r = print_functions(supervisor);
                 if (r < 0)
                         return fail_errno(r, "Out of memory.");

@@ -119,7 +119,7 @@ static const Verb verbs[] = {
           "same content as the running version is \"unchanged\". Of a new version the workers are loaded\n"
           "first: if one fails, the old version goes on and the reason is printed. No event is lost and\n"
           "no connection refused meanwhile. A FILE, or - for standard input, is a tar of a bundle.\n\n"
-          "Needs the right to deploy: root, or polkit's consent (org.sand.host.deploy).\n\n"
+          "Needs the right to deploy: root, or polkit's consent (org.sand.host1.deploy).\n\n"
           "Examples:\n"
           "  sandctl deploy tests/apps/thumbnails\n"
           "  sandctl deploy . --name thumbnails-staging\n"

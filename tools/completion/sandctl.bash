@@ -1,0 +1,130 @@
+# bash completion for sandctl(1)                            -*- shell-script -*-
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
+# Names come from the catalogue, which anyone may read; with --host, and where there is none, from sandctl.
+__sandctl_applications() {
+        local entry found=
+        if [[ -z $1 ]]; then
+                for entry in /var/lib/sand/catalogue/*.json; do
+                        [[ -e $entry ]] || continue
+                        entry=${entry##*/}
+                        printf '%s\n' "${entry%.json}"
+                        found=1
+                done
+        fi
+        [[ $found ]] || sandctl ${1:+--host="$1"} --no-legend --no-pager --json=off list 2>/dev/null | cut -d' ' -f1
+}
+
+# APP/FUNCTION of one application.
+__sandctl_functions() {
+        sandctl ${2:+--host="$2"} --no-pager --json=short show "$1" 2>/dev/null |
+                python3 -c 'import json, sys
+for name in json.load(sys.stdin).get("functions", {}): print(sys.argv[1] + "/" + name)' "$1" 2>/dev/null
+}
+
+# DIR/FUNCTION of the bundle in a folder. The bundle's JSON may hold comments: a line that looks like a
+# function is enough for a suggestion.
+__sandctl_folder_functions() {
+        [[ -f $1/sand.json ]] || return
+        sed -n 's|^[[:space:]]*"\([A-Za-z_][A-Za-z0-9_-]*\)":[[:space:]]*{.*"runtime".*|\1|p' "$1/sand.json" |
+                sed "s|^|$1/|"
+}
+
+__sandctl_targets() {
+        local cur=$1 host=$2
+        case $cur in
+        [./~]*)
+                compopt -o nospace
+                compgen -W "$(__sandctl_folder_functions "${cur%/*}")" -- "$cur"
+                compgen -d -S / -- "$cur"
+                ;;
+        */*)
+                compgen -W "$(__sandctl_functions "${cur%%/*}" "$host")" -- "$cur"
+                ;;
+        *)
+                compopt -o nospace
+                compgen -W "$(__sandctl_applications "$host")" -S / -- "$cur"
+                ;;
+        esac
+}
+
+_sandctl() {
+        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+        local verbs='check run deploy remove list show status invoke logs shell'
+        local common='--help --version --host= --json= --no-pager --no-legend --quiet -h -H -j -q'
+        local -A own=(
+                [run]='--listen=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
+                [invoke]='--data= --file= --content-type= --timeout= --verbose'
+                [logs]='--follow --lines= --since= --until= --execution= --output='
+        )
+        local verb= host= word i
+
+        # "--option=value" is three words to readline.
+        if [[ $cur == '=' ]]; then
+                cur=
+        elif [[ $prev == '=' ]]; then
+                prev=${COMP_WORDS[COMP_CWORD - 2]}
+        fi
+        for ((i = 1; i < COMP_CWORD; i++)); do
+                word=${COMP_WORDS[i]}
+                case $word in
+                --host | -H)
+                        host=${COMP_WORDS[i + 1]}
+                        [[ $host == '=' ]] && host=${COMP_WORDS[++i + 1]}
+                        ((i++))
+                        ;;
+                --json | --name | --listen | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
+                        --since | -S | --until | -U | --execution | --output | -o)
+                        [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
+                        ((i++))
+                        ;;
+                -* | =) ;;
+                *) [[ $verb ]] || verb=$word ;;
+                esac
+        done
+
+        COMPREPLY=()
+        case $prev in
+        --json) COMPREPLY=($(compgen -W 'pretty short off' -- "$cur")); return ;;
+        --host | -H) COMPREPLY=($(compgen -A hostname -- "$cur")); return ;;
+        --file)
+                compopt -o filenames
+                COMPREPLY=($(compgen -f -- "$cur"))
+                return
+                ;;
+        --content-type | -t)
+                COMPREPLY=($(compgen -W 'application/json application/octet-stream text/plain image/jpeg' -- "$cur"))
+                return
+                ;;
+        --output | -o)
+                COMPREPLY=($(compgen -W "$(journalctl --output=help 2>/dev/null)" -- "$cur"))
+                return
+                ;;
+        --name | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution)
+                return
+                ;;
+        esac
+
+        if [[ $cur == -* ]]; then
+                COMPREPLY=($(compgen -W "$common ${verb:+${own[$verb]}}" -- "$cur"))
+                [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+                return
+        fi
+        case $verb in
+        '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
+        check | run)
+                compopt -o filenames
+                COMPREPLY=($(compgen -d -- "$cur"))
+                ;;
+        deploy)
+                compopt -o filenames
+                COMPREPLY=($(compgen -d -- "$cur") $(compgen -f -X '!*.tar*' -- "$cur"))
+                ;;
+        remove | list | show | status | shell)
+                COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur"))
+                ;;
+        invoke | logs) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
+        esac
+}
+
+complete -F _sandctl sandctl
