@@ -221,7 +221,7 @@ static int make_places(Dev *d) {
 }
 
 int dev_publish(Dev *d, const Manifest *m) {
-        return catalogue_publish(d->catalogue_fd, m, d->name, "dev", "", 0);
+        return catalogue_publish(d->catalogue_fd, m, d->name, "dev", "dev", 0);
 }
 
 int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
