@@ -57,6 +57,6 @@ packages_build_in() {
         mkdir "$1/sand"
         (cd "$RIG_TOP" && packages_files | tar -c --no-recursion --files-from=-) | tar -x -C "$1/sand" || return 1
         # PATH: build with Debian's Python, whatever else the user has.
-        (cd "$1/sand" && PATH=/usr/sbin:/usr/bin:/sbin:/bin DEB_BUILD_OPTIONS=nocheck \
+        (cd "$1/sand" && PATH=/usr/sbin:/usr/bin:/sbin:/bin DEB_BUILD_OPTIONS="nocheck noautodbgsym" \
                 dpkg-buildpackage -us -uc -b)
 }

@@ -114,7 +114,7 @@ rig_make_base() {
         rig_list host | xargs -r env DEBIAN_FRONTEND=noninteractive chroot "$dir/root" \
                 apt-get -y -q --no-install-recommends --download-only \
                 -o APT::Keep-Downloaded-Packages=true install || return 1
-        printf '%s\n' 'APT::Get::Download "false";' 'APT::Install-Recommends "false";' \
+        printf '%s\n' 'APT::Install-Recommends "false";' \
                 'APT::Keep-Downloaded-Packages "true";' 'APT::Sandbox::User "root";' \
                 >"$dir/root/etc/apt/apt.conf.d/90rig"
         : >"$dir/root/etc/machine-id"
