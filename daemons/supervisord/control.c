@@ -92,6 +92,7 @@ static void on_worker(Worker *w, const Failure *failure, void *userdata) {
 
 static int prepare_new(Supervisor *s, Connection *owner, sd_bus_message *request, const char *id, bool adopt) {
         char *problems = NULL;
+        size_t n = 0;
         Prepare *p;
         int r;
 
@@ -113,17 +114,13 @@ static int prepare_new(Supervisor *s, Connection *owner, sd_bus_message *request
                 return 1;
         }
         p->workers = calloc(p->version->manifest->n_functions, sizeof(Worker *));
-        for (size_t i = 0; p->workers && i < p->version->manifest->n_functions; i++) {
-                r = worker_new(s, p->version, p->version->manifest->functions + i, on_worker, p, &p->workers[i]);
-                if (r < 0) {
-                        log_error_errno(r, "Failed to start a worker: %m");
-                        break;
-                }
-        }
+        for (; p->workers && r >= 0 && n < p->version->manifest->n_functions; n += r >= 0)
+                r = worker_new(s, p->version, p->version->manifest->functions + n, on_worker, p, &p->workers[n]);
         if (!p->workers || r < 0) {
-                prepare_fail(p, &(Failure) { .kind = SAND_ERROR_UNAVAILABLE,
-                                             .message = "the supervisor cannot start a worker" });
-                return 1;
+                Failure failure = { .kind = SAND_ERROR_UNAVAILABLE, .message = "out of memory" };
+                if (r < 0)
+                        failure = worker_start_failure(p->version->manifest->functions + n, r);
+                prepare_fail(p, &failure);
         }
         return 1;
 }

@@ -140,7 +140,7 @@ static void on_worker(Worker *w, const Failure *failure, void *userdata) {
 }
 
 static void function_start_worker(Function *f) {
-        Failure failure = { .kind = SAND_ERROR_UNAVAILABLE };
+        Failure failure;
         int r;
 
         if (f->worker || !f->spec)
@@ -154,7 +154,7 @@ static void function_start_worker(Function *f) {
         r = worker_new(f->supervisor, f->version, f->spec, on_worker, f, &f->worker);
         if (r < 0) {
                 log_error_errno(r, "%s: Failed to start a worker: %m", f->name);
-                failure.message = "the supervisor cannot start a worker";
+                failure = worker_start_failure(f->spec, r);
                 f->retry_at = now_usec() + USEC_PER_SEC;
                 refuse_queue(f, &failure);
         }

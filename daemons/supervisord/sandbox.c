@@ -66,30 +66,39 @@ int sandbox_confine_supervisor(void) {
         return filter_load(machine_filter, ELEMENTSOF(machine_filter));
 }
 
-/* A worker program stands beside this one: in a build directory, or installed. */
-static int open_worker(const char *name) {
-        char self[PATH_MAX], path[PATH_MAX + 64];
+static char *own_dir(void) {
+        char self[PATH_MAX];
         ssize_t n;
-        int fd;
 
         n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        if (n > 0) {
-                self[n] = 0;
-                *strrchr(self, '/') = 0;
-                (void) snprintf(path, sizeof(path), "%s/%s", self, name);
-                fd = open(path, O_PATH | O_CLOEXEC);
-                if (fd >= 0)
-                        return fd;
-        }
-        (void) snprintf(path, sizeof(path), LIBEXECDIR "/%s", name);
+        if (n <= 0)
+                return NULL;
+        self[n] = 0;
+        *strrchr(self, '/') = 0;
+        return strdup(self);
+}
+
+/* A worker program stands beside this one: in a build directory, or installed. */
+static int open_worker(const char *dir, const char *name) {
+        char path[PATH_MAX];
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", dir, name);
         fd = open(path, O_PATH | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 
 int sandbox_init(Sandbox *s, bool machine) {
+        _cleanup_(freep) char *dir = own_dir();
+
         s->machine = machine;
-        for (Runtime i = 0; i < _RUNTIME_MAX; i++)
-                s->worker_fds[i] = open_worker(runtime_worker(i)); /* an absent one is an error at first use */
+        for (Runtime i = 0; i < _RUNTIME_MAX; i++) { /* an absent one is an error at first use */
+                s->worker_fds[i] = dir ? open_worker(dir, runtime_worker(i)) : -ENOENT;
+                if (s->worker_fds[i] < 0)
+                        s->worker_fds[i] = open_worker(LIBEXECDIR, runtime_worker(i));
+        }
+        if (!machine)
+                s->program_dir = TAKE_PTR(dir);
         return 0;
 }
 
@@ -98,6 +107,8 @@ void sandbox_done(Sandbox *s) {
                 s->worker_fds[i] = safe_close(s->worker_fds[i]);
         json_object_put(s->uids);
         s->uids = NULL;
+        free(s->program_dir);
+        s->program_dir = NULL;
 }
 
 int sandbox_load_uids(Sandbox *s, const char *versions_dir) {

@@ -11,6 +11,7 @@
 typedef struct Sandbox {
         bool machine;                  /* PID 1 of a machine; false: developer's mode, no identities */
         int worker_fds[_RUNTIME_MAX];  /* the worker programs, opened at start; or a negative errno */
+        char *program_dir;             /* developer's mode: where this program stands */
         json_object *uids;             /* function name -> uid */
 } Sandbox;
 

@@ -17,6 +17,7 @@
 /* Importing a large library from a cold disk takes its time; a loader that hangs is found out all the same. */
 #define LOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
 #define FORK_BATCH_MAX 64U
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 /* One Fork request under way: its instances, in order. */
 typedef struct ForkRequest {
@@ -192,7 +193,9 @@ static int worker_environment(const Worker *w, char ***ret) {
         const FunctionSpec *spec = w->spec;
         int r;
 
-        r = environment_add(&env, "PATH", "%s", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        /* sand-call is on the PATH of a machine; in developer's mode it may stand beside this program. */
+        r = environment_add(&env, "PATH", "%s%s" DEFAULT_PATH, strempty(w->supervisor->sandbox.program_dir),
+                            w->supervisor->sandbox.program_dir ? ":" : "");
         if (r >= 0)
                 r = environment_add(&env, "HOME", "/tmp");
         if (r >= 0)
@@ -256,6 +259,8 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
         Worker *w;
         int fd = -EBADF, r;
 
+        if (s->sandbox.worker_fds[spec->runtime] < 0)
+                return -ENOPKG;
         w = calloc(1, sizeof(Worker));
         if (!w)
                 return -ENOMEM;
@@ -285,6 +290,17 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
         }
         *ret = w;
         return 0;
+}
+
+Failure worker_start_failure(const FunctionSpec *spec, int r) {
+        static const char *const packages[_RUNTIME_MAX] = {
+                [RUNTIME_PYTHON3] = "the runtime python3 is not installed on the host: apt install sand-python3",
+                [RUNTIME_EXEC] = "the runtime exec is not installed on the host: apt install sand",
+                [RUNTIME_NATIVE] = "the runtime native is not installed on the host: apt install sand",
+        };
+        if (r == -ENOPKG)
+                return (Failure) { .kind = SAND_ERROR_LOAD_FAILED, .message = packages[spec->runtime] };
+        return (Failure) { .kind = SAND_ERROR_UNAVAILABLE, .message = "the supervisor cannot start a worker" };
 }
 
 static int on_forked(sd_bus_message *m, void *userdata, sd_bus_error *error) {

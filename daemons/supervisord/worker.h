@@ -38,9 +38,11 @@ struct Worker {
         unsigned n_ref;
 };
 
-/* Starts the process; the handler says how it went. */
+/* Starts the process; the handler says how it went. -ENOPKG: the runtime's program is not installed. */
 int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handler_t handler, void *userdata,
                Worker **ret);
+/* What to answer when it did not start: `r` of worker_new(). */
+Failure worker_start_failure(const FunctionSpec *spec, int r);
 /* Asks for `n` more instances. */
 int worker_fork(Worker *w, unsigned n);
 /* Gives the owner's reference up: no new events, those at hand are finished. */
