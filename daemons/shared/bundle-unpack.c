@@ -14,6 +14,8 @@
 #include "path.h"
 #include "text.h"
 
+#define REFUSED_MAX 100U /* as many as Problems holds */
+
 typedef struct Unpacker {
         struct archive *archive;
         Problems *problems;
@@ -22,8 +24,8 @@ typedef struct Unpacker {
         int error;      /* of reading fd */
         char buffer[64 * 1024];
         uint64_t size;
-        unsigned entries;
-        bool bad, full;
+        unsigned entries, refused;
+        bool bad, full; /* full: it is enough, the rest is not looked at */
         char path[BUNDLE_PATH_MAX + 1]; /* of the entry at hand, without "." and doubled slashes */
 } Unpacker;
 
@@ -34,6 +36,8 @@ static void archive_read_freep(struct archive **a) {
 
 static int refuse(Unpacker *u, const char *found, const char *expected) {
         u->bad = true;
+        if (++u->refused >= REFUSED_MAX)
+                u->full = true;
         return problems_add(u->problems, u->path, NULL, 0, "found %s, expected %s", found, expected);
 }
 
@@ -208,17 +212,25 @@ static int write_data(Unpacker *u, int fd, uint64_t size) {
         return ftruncate(fd, (off_t) size) < 0 ? -errno : 0; /* it may end in a hole */
 }
 
+static int count_size(Unpacker *u, int64_t size) {
+        if (size >= 0 && (uint64_t) size <= BUNDLE_SIZE_MAX - u->size) {
+                u->size += (uint64_t) size;
+                return 0;
+        }
+        u->full = true;
+        return refuse(u, "that this file makes the bundle larger than 1 GiB", "a smaller one");
+}
+
 static int unpack_file(Unpacker *u, int parent, const char *name, struct archive_entry *e) {
         _cleanup_(closep) int fd = -EBADF;
         int64_t size = archive_entry_size(e);
+        int r;
 
         if (archive_entry_perm(e) & (S_ISUID | S_ISGID))
                 return refuse(u, "a set-user-ID or set-group-ID bit", "none");
-        if (size < 0 || (uint64_t) size > BUNDLE_SIZE_MAX - u->size) {
-                u->full = true;
-                return refuse(u, "that this file makes the bundle larger than 1 GiB", "a smaller one");
-        }
-        u->size += (uint64_t) size;
+        r = count_size(u, size);
+        if (r < 0 || u->full)
+                return r;
 
         fd = open_beneath(parent, name, O_WRONLY | O_CREAT | O_EXCL, 0600, RESOLVE_NO_SYMLINKS);
         if (fd == -EEXIST || fd == -ELOOP)
@@ -266,14 +278,23 @@ static int unpack_kind(Unpacker *u, struct archive_entry *e) {
                                                      : unpack_file(u, parent, name, e);
 }
 
+/* What is left out is not written, but it is read: it counts all the same. */
+static int skip_entry(Unpacker *u, struct archive_entry *e) {
+        int r = count_entry(u);
+
+        return r < 0 || u->full ? r : count_size(u, archive_entry_size(e));
+}
+
 static int unpack_entry(Unpacker *u, struct archive_entry *e) {
         PathKind kind;
         int r;
 
         /* the name's bytes; as UTF-8 where the locale has no characters for what a pax header says */
         r = take_path(u, archive_entry_pathname(e) ?: archive_entry_pathname_utf8(e), &kind);
-        if (r < 0 || kind != PATH_GOOD)
+        if (r < 0 || kind == PATH_REFUSED)
                 return r;
+        if (kind == PATH_SKIP)
+                return skip_entry(u, e);
         if (archive_entry_hardlink(e) || archive_entry_hardlink_utf8(e))
                 return refuse(u, "a hard link", "a file of its own, or a symbolic link");
         switch (archive_entry_filetype(e)) {

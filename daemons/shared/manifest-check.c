@@ -137,6 +137,7 @@ int environment_merge(Reader *rd, const Place *at, char *const *base, char *cons
 /* What a property may be, beside an integer in a string or as a number. */
 typedef enum PropertyKind {
         PROPERTY_BYTES,      /* a size, a percentage up to 100%, "infinity" */
+        PROPERTY_LIMIT,      /* the same, above 0: systemd ignores what is not */
         PROPERTY_TASKS,      /* a number, a percentage up to 100%, "infinity" */
         PROPERTY_WEIGHT,     /* 1 to 10000 */
         PROPERTY_CPU_WEIGHT, /* the same, and "idle" */
@@ -147,6 +148,7 @@ typedef enum PropertyKind {
 
 static const char *const property_expected[] = {
         [PROPERTY_BYTES] = "a size such as \"512M\", a percentage such as \"10%\", or \"infinity\"",
+        [PROPERTY_LIMIT] = "a size such as \"512M\" or a percentage such as \"10%\", above 0, or \"infinity\"",
         [PROPERTY_TASKS] = "a number above 0, a percentage such as \"10%\", or \"infinity\"",
         [PROPERTY_WEIGHT] = "a number from 1 to 10000",
         [PROPERTY_CPU_WEIGHT] = "a number from 1 to 10000, or \"idle\"",
@@ -167,9 +169,9 @@ static const Property properties[] = {
         { "CPUQuotaPeriodSec",  PROPERTY_PERIOD },
         { "CPUWeight",          PROPERTY_CPU_WEIGHT },
         { "IOWeight",           PROPERTY_WEIGHT },
-        { "MemoryHigh",         PROPERTY_BYTES },
+        { "MemoryHigh",         PROPERTY_LIMIT },
         { "MemoryLow",          PROPERTY_BYTES },
-        { "MemoryMax",          PROPERTY_BYTES },
+        { "MemoryMax",          PROPERTY_LIMIT },
         { "MemoryMin",          PROPERTY_BYTES },
         { "MemorySwapMax",      PROPERTY_BYTES },
         { "TasksMax",           PROPERTY_TASKS },
@@ -191,9 +193,10 @@ static bool parse_decimal(const char *s, uint64_t max, uint64_t *ret) {
         return n <= max;
 }
 
-/* "10%", "12.5%", "0.25%" */
-static bool percentage_is_valid(const char *s, unsigned max) {
+/* "10%", "12.5%", "0.25%", from `min` on, to `max` if that is not 0; in hundredths of a percent */
+static bool percentage_is_valid(const char *s, uint64_t min, uint64_t max) {
         size_t whole = strspn(s, DIGITS), fraction = 0;
+        uint64_t n = strtoul(s, NULL, 10) * 100;
         const char *p = s + whole;
 
         if (whole == 0 || whole > 6)
@@ -202,13 +205,10 @@ static bool percentage_is_valid(const char *s, unsigned max) {
                 fraction = strspn(++p, DIGITS);
                 if (fraction == 0 || fraction > 2)
                         return false;
+                n += strtoul(p, NULL, 10) * (fraction == 1 ? 10 : 1);
                 p += fraction;
         }
-        if (!streq(p, "%"))
-                return false;
-        if (max == 0) /* a quota */
-                return strspn(s, "0.") < (size_t) (p - s);
-        return strtod(s, NULL) <= max;
+        return streq(p, "%") && n >= min && (max == 0 || n <= max);
 }
 
 /* "0-3,8" or "0-3 8" */
@@ -243,9 +243,11 @@ static bool property_is_valid(PropertyKind kind, const char *s) {
 
         switch (kind) {
         case PROPERTY_BYTES:
-                return streq(s, "infinity") || percentage_is_valid(s, 100) || parse_size(s, &n) >= 0;
+        case PROPERTY_LIMIT:
+                return streq(s, "infinity") || percentage_is_valid(s, kind == PROPERTY_LIMIT, 10000) ||
+                       (parse_size(s, &n) >= 0 && (n > 0 || kind == PROPERTY_BYTES));
         case PROPERTY_TASKS:
-                return streq(s, "infinity") || percentage_is_valid(s, 100) ||
+                return streq(s, "infinity") || percentage_is_valid(s, 1, 10000) ||
                        (parse_decimal(s, INT64_MAX, &n) && n > 0);
         case PROPERTY_CPU_WEIGHT:
                 if (streq(s, "idle"))
@@ -254,7 +256,7 @@ static bool property_is_valid(PropertyKind kind, const char *s) {
         case PROPERTY_WEIGHT:
                 return parse_decimal(s, 10000, &n) && n > 0;
         case PROPERTY_QUOTA:
-                return percentage_is_valid(s, 0);
+                return percentage_is_valid(s, 1, 0);
         case PROPERTY_PERIOD:
                 return parse_time_span(s, &n) >= 0 && n >= USEC_PER_MSEC && n <= USEC_PER_SEC;
         case PROPERTY_SET:

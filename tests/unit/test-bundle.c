@@ -408,6 +408,25 @@ static void test_unpack_limits(void **state) {
         assert_problem(&problems, NULL, "more than 65536 files");
 }
 
+/* A small archive is no endless work: what is refused or left out is counted too. */
+static void test_unpack_limits_of_what_is_not_kept(void **state) {
+        static const char *const names[] = { "../x", ".git/x", "./" };
+        static const char *const messages[] = { "more problems", "more than 65536 files", "more than 65536 files" };
+        Directory *d = *state;
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                _cleanup_(freep) Entry *many = calloc(BUNDLE_ENTRIES_MAX + 1, sizeof(Entry));
+                _cleanup_(problems_done) Problems problems = {};
+                _cleanup_(closep) int fd = -EBADF;
+
+                for (unsigned j = 0; j < BUNDLE_ENTRIES_MAX + 1; j++)
+                        many[j] = (Entry) { .name = names[i], .type = i == 2 ? AE_IFDIR : AE_IFREG, .perm = 0755 };
+                archive_entries(many, BUNDLE_ENTRIES_MAX + 1, "ustar", "gzip", &fd);
+                assert_int_equal(bundle_unpack(fd, d->to, &problems), -EBADMSG);
+                assert_problem(&problems, NULL, messages[i]);
+        }
+}
+
 static void test_unpack_no_archive(void **state) {
         static const char *const texts[] = { "", "not a tar", "\x1f\x8b\x08", "PK\x03\x04" };
         Directory *d = *state;
@@ -463,6 +482,7 @@ int main(void) {
                 DIRECTORY_TEST(test_unpack_refuses),
                 DIRECTORY_TEST(test_unpack_links_are_not_followed),
                 DIRECTORY_TEST(test_unpack_limits),
+                DIRECTORY_TEST(test_unpack_limits_of_what_is_not_kept),
                 DIRECTORY_TEST(test_unpack_no_archive),
                 DIRECTORY_TEST(test_unpack_from_pipe_and_cut),
         };
