@@ -32,7 +32,6 @@ static void on_intake(Task *t, int r, const char *report, void *userdata) {
         _cleanup_(intake_result_done) IntakeResult result = {};
         Operation *o = userdata;
 
-        o->task = task_free(o->task);
         o->bundle_fd = safe_close(o->bundle_fd);
         if (r == -ETIMEDOUT)
                 r = operation_error(o, SAND_ERROR_INVALID_BUNDLE, "Reading the bundle took too long.");
@@ -42,6 +41,7 @@ static void on_intake(Task *t, int r, const char *report, void *userdata) {
                 r = take_result(o, &result);
         else if (r != -ECANCELED)
                 r = operation_error_errno(o, r, "read the bundle");
+        o->task = task_free(o->task); /* and the report with it */
         if (r < 0)
                 operation_fail(o, r, NULL);
         else

@@ -24,9 +24,9 @@ static int compare_fds(const void *a, const void *b) {
 }
 
 static void close_all_but(const int *fds, size_t n_fds, int report_fd) {
-        int keep[16] = { STDERR_FILENO, report_fd };
+        int keep[16] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, report_fd };
         unsigned next = 0;
-        size_t n = 2;
+        size_t n = 4;
 
         assert(n_fds + n <= ELEMENTSOF(keep));
         for (size_t i = 0; i < n_fds; i++)
