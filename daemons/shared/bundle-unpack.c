@@ -125,7 +125,8 @@ static int count_entry(Unpacker *u) {
         return refuse(u, "more than 65536 files", "fewer");
 }
 
-/* Opens a directory by one component, making it when it is not there. -ENOTDIR: another thing is. */
+/* Opens a directory by one component, making it when it is not there. -ENOTDIR: another thing is; -ECANCELED: it
+ * would have been one too many, which was said. */
 static int open_directory(Unpacker *u, int parent, const char *name) {
         int fd, r;
 
@@ -135,8 +136,8 @@ static int open_directory(Unpacker *u, int parent, const char *name) {
         if (fd != -ENOENT)
                 return fd;
         r = count_entry(u);
-        if (r < 0)
-                return r;
+        if (r < 0 || u->full)
+                return r < 0 ? r : -ECANCELED;
         if (mkdirat(parent, name, 0755) < 0)
                 return -errno;
         fd = open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
@@ -306,6 +307,8 @@ static int unpack_entry(Unpacker *u, struct archive_entry *e) {
                 return refuse(u, "a device, socket or FIFO", "files, directories and links alone");
         }
         r = unpack_kind(u, e);
+        if (r == -ECANCELED)
+                return 0;
         return r == -ENOTDIR ? refuse(u, "that what lies above it is no directory, or that a directory of its name is "
                                          "something else", "a directory") : r;
 }

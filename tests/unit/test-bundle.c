@@ -376,7 +376,6 @@ static void test_unpack_links_are_not_followed(void **state) {
 static void test_unpack_limits(void **state) {
         _cleanup_(problems_done) Problems problems = {};
         _cleanup_(freep) Entry *many = calloc(BUNDLE_ENTRIES_MAX + 2, sizeof(Entry));
-        _cleanup_(freep) char *names = malloc((BUNDLE_ENTRIES_MAX + 2) * 16);
         _cleanup_(closep) int fd = -EBADF, large = -EBADF;
         Directory *d = *state;
         static const Entry one[] = { FILE_ENTRY("large", "") };
@@ -398,14 +397,17 @@ static void test_unpack_limits(void **state) {
         assert_false(exists(d->to, "large"));
         problems_done(&problems);
 
+        /* only the last few are made, the last of them one too many: 65536 directories take a disk its time */
         for (unsigned i = 0; i < BUNDLE_ENTRIES_MAX + 1; i++) {
-                (void) snprintf(names + 16 * (size_t) i, 16, "d%u", i);
-                many[i] = (Entry) DIRECTORY_ENTRY(names + 16 * (size_t) i);
+                static char names[3][16] = { "a", "b", "c/d" };
+
+                many[i] = (Entry) DIRECTORY_ENTRY(i < BUNDLE_ENTRIES_MAX - 2 ? "./" : names[i + 2 - BUNDLE_ENTRIES_MAX]);
         }
         archive_entries(many, BUNDLE_ENTRIES_MAX + 1, "ustar", "gzip", &fd);
         assert_int_equal(bundle_unpack(fd, d->to, &problems), -EBADMSG);
         assert_int_equal(problems.n, 1);
-        assert_problem(&problems, NULL, "more than 65536 files");
+        assert_problem(&problems, "c/d", "more than 65536 files");
+        assert_true(exists(d->to, "b"));
 }
 
 /* A small archive is no endless work: what is refused or left out is counted too. */
