@@ -47,6 +47,8 @@ int fail_bus(int r, const sd_bus_error *error, const char *format, ...) {
                 return fail_errno(r, "%s: %s", text, strerror(abs(r)));
 
         e = sand_error_from_name(error->name);
+        if (e == SAND_ERROR_CRASHED && startswith(error->name, "org.freedesktop."))
+                e = SAND_ERROR_UNAVAILABLE; /* the service went away; no function did */
         if (e == _SAND_ERROR_INVALID)
                 e = startswith(error->name, "org.freedesktop.DBus.Error.Spawn") ||
                     startswith(error->name, "org.freedesktop.systemd1.")

@@ -106,15 +106,16 @@ static int enter(int pidfd) {
 _noreturn_ static void shell_exec(const char *app, char *const *command, int terminal) {
         const char *term = getenv("TERM");
         char *shell[] = { (char *) "/bin/sh", NULL };
-        char term_word[64], app_word[96];
+        char term_word[64], app_word[96], prompt_word[96];
         char *environment[] = {
                 (char *) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 (char *) "HOME=/tmp", (char *) "LANG=C.UTF-8", (char *) "SHELL=/bin/sh",
-                (char *) "PS1=\\u@\\h:\\w# ", app_word, term_word, NULL,
+                prompt_word, app_word, term_word, NULL,
         };
         sigset_t none;
 
         (void) snprintf(term_word, sizeof(term_word), "TERM=%.50s", term ?: "dumb");
+        (void) snprintf(prompt_word, sizeof(prompt_word), "PS1=%s:$PWD# ", app);
         (void) snprintf(app_word, sizeof(app_word), "SAND_APP=%s", app);
         if (terminal >= 0 &&
             (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) < 0 || dup2(terminal, STDIN_FILENO) < 0 ||

@@ -52,7 +52,7 @@ static bool wanted(const char *name, int n_patterns, char *const *patterns) {
 }
 
 static const Column list_columns[] = {
-        { "APPLICATION", .shrinks = true },
+        { "NAME", .shrinks = true },
         { "VERSION", .shrinks = true },
         { "STATE" },
         { "FUNCTIONS", .number = true },
