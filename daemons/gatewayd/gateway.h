@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one object that knows the others. Keeps nothing that outlives it. */
+
+#include "app.h"
+#include "http.h"
+#include "settings.h"
+
+typedef struct Gateway {
+        sd_event *event;
+        Settings settings;
+        Apps *apps;
+        Http *http;
+        uint64_t body_bytes; /* buffers of requests that are being received */
+        unsigned in_flight;  /* invocations */
+        sd_event_source *sigterm, *sigint, *sighup, *status, *deadline;
+        char *status_text;   /* as sent last */
+} Gateway;
+
+typedef struct GatewayConfig {
+        const char *catalogue_dir, *socket_dir;
+        char *const *sockets; /* NAME=PATH */
+} GatewayConfig;
+
+/* Failures are logged. */
+int gateway_new(const GatewayConfig *config, Gateway **ret);
+/* Takes the descriptor. */
+int gateway_listen(Gateway *g, int fd);
+int gateway_run(Gateway *g);
+Gateway *gateway_free(Gateway *g);
+DEFINE_POINTER_CLEANUP(Gateway *, gateway_free);
+
+/* The number of invocations changed: STATUS= follows, within a second. */
+void gateway_touch_status(Gateway *g);

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Every connection is in one phase, and each phase but WAITING has a time that it may take in all, however
+ * steadily bytes drip in. A phase's connections are a list in the order in which they entered it, so the
+ * one that is due first is its head, and one coarse timer serves all of them. Real idleness is
+ * libmicrohttpd's own timeout.
+ *
+ * libmicrohttpd stops looking at a connection that is suspended: the same timer looks whether clients that
+ * have waited for a while are still there. */
+
+#include "http.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "log.h"
+
+#define SWEEP_USEC (250 * USEC_PER_MSEC)
+#define ACCEPT_BATCH 64U
+#define RUNS_MAX 4U
+/* Replies of machines are dispatched before libmicrohttpd runs, and old connections before new ones. */
+#define RUN_PRIORITY 10
+#define ACCEPT_PRIORITY 20
+/* A new connection that sent nothing for so long makes room for another when there is none. */
+#define FRESH_GRACE_USEC (1 * USEC_PER_SEC)
+
+typedef enum Phase {
+        PHASE_FRESH,   /* connected, the first request's header is not complete */
+        PHASE_IDLE,    /* between requests, or in a later request's header */
+        PHASE_BODY,    /* the header is complete, the request is not */
+        PHASE_WAITING, /* the answer is being made */
+        PHASE_SENDING, /* the answer is being sent */
+        PHASE_DOOMED,  /* shut down by us */
+        _PHASE_MAX,
+} Phase;
+
+struct HttpConnection {
+        Http *http;
+        struct MHD_Connection *mhd;
+        int fd; /* libmicrohttpd's */
+        Phase phase;
+        uint64_t since; /* CLOCK_MONOTONIC; when it entered its phase */
+        bool suspended;
+        void *request;
+        HttpConnection *prev, *next;
+};
+
+typedef struct PhaseList {
+        HttpConnection *head, *tail;
+        unsigned n;
+} PhaseList;
+
+struct Http {
+        sd_event *event;
+        const Settings *settings;
+        const HttpOps *ops;
+        void *userdata;
+
+        struct MHD_Daemon *daemon;
+        sd_event_source *io, *again, *sweep;
+        sd_event_source **listeners;
+        size_t n_listeners;
+        bool full; /* the listeners are off until a connection ends */
+
+        PhaseList phases[_PHASE_MAX];
+        struct pollfd *polled;
+        size_t n_polled_allocated;
+        HttpMetrics metrics;
+
+        bool stopping;
+        void (*stopped)(void *userdata);
+        void *stopped_userdata;
+};
+
+static int http_arm_sweep(Http *h);
+
+/* ---- phases ---- */
+
+static void phase_leave(HttpConnection *c) {
+        PhaseList *l = c->http->phases + c->phase;
+
+        if (c->prev)
+                c->prev->next = c->next;
+        else
+                l->head = c->next;
+        if (c->next)
+                c->next->prev = c->prev;
+        else
+                l->tail = c->prev;
+        c->prev = c->next = NULL;
+        l->n--;
+}
+
+static void phase_enter(HttpConnection *c, Phase phase) {
+        PhaseList *l = c->http->phases + phase;
+
+        c->phase = phase;
+        c->since = now_usec();
+        c->prev = l->tail;
+        if (l->tail)
+                l->tail->next = c;
+        else
+                l->head = c;
+        l->tail = c;
+        l->n++;
+}
+
+static void phase_set(HttpConnection *c, Phase phase) {
+        if (c->phase == PHASE_DOOMED)
+                return;
+        phase_leave(c);
+        phase_enter(c, phase);
+}
+
+static uint64_t phase_time(const Http *h, Phase phase) {
+        switch (phase) {
+        case PHASE_FRESH:
+                return h->settings->header_timeout;
+        case PHASE_IDLE:
+                return usec_add(h->settings->idle_timeout, h->settings->header_timeout);
+        case PHASE_BODY:
+                return h->settings->request_timeout;
+        case PHASE_SENDING:
+                return h->settings->response_timeout;
+        default:
+                return USEC_INFINITY;
+        }
+}
+
+/* libmicrohttpd sees the end of the connection, and closes it. */
+static void connection_doom(HttpConnection *c) {
+        phase_set(c, PHASE_DOOMED);
+        (void) shutdown(c->fd, SHUT_RDWR);
+}
+
+/* ---- driving libmicrohttpd ---- */
+
+static int http_run_soon(Http *h) {
+        return sd_event_source_set_enabled(h->again, SD_EVENT_ONESHOT);
+}
+
+/* A timeout of 0 means that there is more to do now; as a timer it would wait for the timer's accuracy. */
+static void http_run(Http *h) {
+        unsigned long long timeout;
+
+        for (unsigned i = 0; i < RUNS_MAX; i++) {
+                (void) MHD_run(h->daemon);
+                if (MHD_get_timeout(h->daemon, &timeout) != MHD_YES || timeout > 0)
+                        return;
+        }
+        (void) http_run_soon(h);
+}
+
+static int on_again(sd_event_source *s, void *userdata) {
+        http_run(userdata);
+        return 0;
+}
+
+static int on_epoll(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        http_run(userdata);
+        return 0;
+}
+
+/* ---- requests ---- */
+
+static HttpConnection *connection_of(struct MHD_Connection *mhd) {
+        const union MHD_ConnectionInfo *info;
+
+        info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        return info ? info->socket_context : NULL;
+}
+
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *size, void **context) {
+        Http *h = userdata;
+        HttpConnection *c = connection_of(mhd);
+        int r;
+
+        if (!c || c->phase == PHASE_DOOMED)
+                return MHD_NO;
+        if (!c->request) {
+                phase_set(c, PHASE_BODY);
+                c->request = h->ops->begin(c, url, method, version, h->userdata);
+                return c->request ? MHD_YES : MHD_NO;
+        }
+        if (*size > 0) {
+                r = h->ops->body(c->request, data, *size);
+                *size = 0;
+        } else if (c->phase == PHASE_BODY)
+                r = h->ops->complete(c->request);
+        else
+                r = 0; /* it waits, or was answered */
+        return r < 0 ? MHD_NO : MHD_YES;
+}
+
+static void on_completed(void *userdata, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode code) {
+        Http *h = userdata;
+        HttpConnection *c = connection_of(mhd);
+
+        if (!c)
+                return;
+        if (c->request)
+                h->ops->free(TAKE_PTR(c->request));
+        phase_set(c, PHASE_IDLE);
+}
+
+int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata) {
+        return MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, each, userdata);
+}
+
+void http_wait(HttpConnection *c) {
+        assert(!c->suspended);
+        phase_set(c, PHASE_WAITING);
+        c->suspended = true;
+        MHD_suspend_connection(c->mhd);
+}
+
+void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response) {
+        Http *h = c->http;
+
+        if (status < HTTP_STATUS_MAX)
+                h->metrics.answers[status]++;
+        if (response && h->stopping)
+                (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+        phase_set(c, PHASE_SENDING);
+        if (!response || MHD_queue_response(c->mhd, status, response) != MHD_YES)
+                connection_doom(c);
+        if (response)
+                MHD_destroy_response(response);
+        if (c->suspended) {
+                c->suspended = false;
+                MHD_resume_connection(c->mhd);
+                (void) http_run_soon(h);
+        }
+}
+
+/* ---- connections ---- */
+
+static void listeners_set(Http *h, bool on) {
+        for (size_t i = 0; i < h->n_listeners; i++)
+                (void) sd_event_source_set_enabled(h->listeners[i], on ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+static void connection_start(Http *h, struct MHD_Connection *mhd, void **context) {
+        const union MHD_ConnectionInfo *info;
+        HttpConnection *c;
+
+        info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+        c = info ? calloc(1, sizeof(HttpConnection)) : NULL;
+        *context = c;
+        if (!c)
+                return; /* on_request() refuses it */
+        c->http = h;
+        c->mhd = mhd;
+        c->fd = info->connect_fd;
+        phase_enter(c, PHASE_FRESH);
+        h->metrics.connections++;
+        h->metrics.connections_total++;
+        (void) http_arm_sweep(h);
+}
+
+static void connection_end(Http *h, HttpConnection *c) {
+        if (!c)
+                return;
+        if (c->request)
+                h->ops->free(TAKE_PTR(c->request));
+        phase_leave(c);
+        free(c);
+        h->metrics.connections--;
+        if (h->full && !h->stopping) {
+                h->full = false;
+                listeners_set(h, true);
+        }
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code) {
+        if (code == MHD_CONNECTION_NOTIFY_STARTED)
+                connection_start(userdata, mhd, context);
+        else
+                connection_end(userdata, *context);
+}
+
+/* Whoever waits between requests, longest first, makes room for a new client. */
+static void http_make_room(Http *h) {
+        HttpConnection *c = h->phases[PHASE_IDLE].head;
+
+        if (!c) {
+                c = h->phases[PHASE_FRESH].head;
+                if (!c || now_usec() - c->since < FRESH_GRACE_USEC)
+                        return;
+        }
+        h->metrics.evicted++;
+        connection_doom(c);
+        (void) http_run_soon(h);
+}
+
+/* Out of room or of descriptors: what is not accepted waits in the kernel until a connection ends; the sweep
+ * tries again as well. */
+static void http_set_full(Http *h) {
+        h->full = true;
+        listeners_set(h, false);
+        http_make_room(h);
+        (void) http_arm_sweep(h);
+}
+
+static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Http *h = userdata;
+
+        for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+                struct sockaddr_storage address;
+                socklen_t size = sizeof(address);
+                int client;
+
+                if (h->metrics.connections >= h->settings->connections_max) {
+                        http_set_full(h);
+                        break;
+                }
+                client = accept4(fd, (struct sockaddr *) &address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                if (client < 0) {
+                        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                                (void) log_warning_errno(errno, "Failed to accept a connection: %m");
+                                http_set_full(h);
+                        }
+                        break;
+                }
+                /* Closes it when this fails. */
+                (void) MHD_add_connection(h->daemon, client, (struct sockaddr *) &address, size);
+        }
+        return http_run_soon(h);
+}
+
+int http_listen(Http *h, int fd) {
+        sd_event_source **grown;
+        int r;
+
+        grown = realloc(h->listeners, (h->n_listeners + 1) * sizeof(sd_event_source *));
+        if (!grown)
+                return -ENOMEM;
+        h->listeners = grown;
+        r = sd_event_add_io(h->event, grown + h->n_listeners, fd, EPOLLIN, on_accept, h);
+        if (r < 0)
+                return r;
+        h->n_listeners++;
+        r = sd_event_source_set_priority(grown[h->n_listeners - 1], ACCEPT_PRIORITY);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_io_fd_own(grown[h->n_listeners - 1], true);
+}
+
+/* ---- the sweep ---- */
+
+static void sweep_phases(Http *h) {
+        uint64_t now = now_usec();
+
+        for (Phase p = 0; p < _PHASE_MAX; p++) {
+                uint64_t limit = phase_time(h, p);
+                HttpConnection *c;
+
+                if (limit == USEC_INFINITY)
+                        continue;
+                while ((c = h->phases[p].head) && now - c->since > limit) {
+                        h->metrics.timed_out++;
+                        connection_doom(c);
+                }
+        }
+}
+
+/* Those that waited since before the last sweep: most answers come sooner, and never cost a look. */
+static size_t poll_waiting(Http *h) {
+        uint64_t now = now_usec();
+        size_t n = 0;
+
+        if (h->n_polled_allocated < h->phases[PHASE_WAITING].n) {
+                size_t wanted = MAX((size_t) h->phases[PHASE_WAITING].n, 2 * h->n_polled_allocated);
+                struct pollfd *grown = realloc(h->polled, wanted * sizeof(struct pollfd));
+                if (!grown)
+                        return 0;
+                h->polled = grown;
+                h->n_polled_allocated = wanted;
+        }
+        for (HttpConnection *c = h->phases[PHASE_WAITING].head; c && now - c->since >= SWEEP_USEC; c = c->next)
+                h->polled[n++] = (struct pollfd) { .fd = c->fd, .events = POLLRDHUP };
+        if (n == 0 || poll(h->polled, (nfds_t) n, 0) <= 0)
+                return 0;
+        return n;
+}
+
+static void sweep_hangups(Http *h) {
+        size_t n = poll_waiting(h);
+        HttpConnection *c = h->phases[PHASE_WAITING].head, *next;
+
+        for (size_t i = 0; i < n; i++, c = next) {
+                next = c->next;
+                if (h->polled[i].revents != 0)
+                        h->ops->hangup(c->request);
+        }
+}
+
+static bool connection_has_input(const HttpConnection *c) {
+        int n = 0;
+        return ioctl(c->fd, FIONREAD, &n) >= 0 && n > 0;
+}
+
+/* While we stop: a request that is on its way is served, silence is not waited for. */
+static void sweep_silent(Http *h) {
+        static const Phase phases[] = { PHASE_IDLE, PHASE_FRESH };
+        uint64_t now = now_usec();
+
+        for (size_t i = 0; i < ELEMENTSOF(phases); i++)
+                for (HttpConnection *c = h->phases[phases[i]].head, *next; c; c = next) {
+                        next = c->next;
+                        if ((c->phase == PHASE_IDLE || now - c->since >= FRESH_GRACE_USEC) &&
+                            !connection_has_input(c))
+                                connection_doom(c);
+                }
+}
+
+static int on_sweep(sd_event_source *s, uint64_t usec, void *userdata) {
+        Http *h = userdata;
+
+        sweep_phases(h);
+        sweep_hangups(h);
+        if (h->stopping)
+                sweep_silent(h);
+        else if (h->full) {
+                if (h->metrics.connections >= h->settings->connections_max)
+                        http_make_room(h);
+                else {
+                        h->full = false;
+                        listeners_set(h, true);
+                }
+        }
+        http_run(h);
+
+        if (h->metrics.connections > 0 || h->full)
+                return http_arm_sweep(h);
+        if (h->stopping && h->stopped)
+                h->stopped(h->stopped_userdata);
+        return 0;
+}
+
+static int http_arm_sweep(Http *h) {
+        if (sd_event_source_get_enabled(h->sweep, NULL) > 0)
+                return 0;
+        return sd_event_source_set_time_relative(h->sweep, SWEEP_USEC) < 0 ? -EIO
+                : sd_event_source_set_enabled(h->sweep, SD_EVENT_ONESHOT);
+}
+
+/* ---- life ---- */
+
+static void on_mhd_log(void *userdata, const char *format, va_list ap) {
+        char line[512];
+
+        if (log_get_max_level() < LOG_DEBUG)
+                return;
+        (void) vsnprintf(line, sizeof(line), format, ap);
+        line[strcspn(line, "\n")] = 0;
+        log_debug("libmicrohttpd: %s", line);
+}
+
+/* Paths are compared as they came: a decoded one could hold what its parser never saw. */
+static size_t unescape_nothing(void *userdata, struct MHD_Connection *mhd, char *s) {
+        return strlen(s);
+}
+
+static int start_daemon(Http *h) {
+        h->daemon = MHD_start_daemon(
+                MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
+                NULL, NULL, on_request, h,
+                /* First, as the documentation asks for. */
+                MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, h,
+                /* We accept, and count; never have it refuse one of ours. */
+                MHD_OPTION_CONNECTION_LIMIT, 65536U,
+                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) h->settings->header_bytes_max,
+                MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) (h->settings->idle_timeout / USEC_PER_SEC),
+                MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+                MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+                MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
+                MHD_OPTION_END);
+        return h->daemon ? 0 : -EIO;
+}
+
+static int attach_daemon(Http *h) {
+        const union MHD_DaemonInfo *info;
+        int r;
+
+        info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+        if (!info)
+                return -EIO;
+        r = sd_event_add_io(h->event, &h->io, info->epoll_fd, EPOLLIN, on_epoll, h);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(h->io, RUN_PRIORITY);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(h->event, &h->again, on_again, h);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(h->again, RUN_PRIORITY);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(h->event, &h->sweep, CLOCK_MONOTONIC, SWEEP_USEC, SWEEP_USEC / 5, on_sweep, h);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(h->sweep, SD_EVENT_OFF);
+}
+
+int http_new(sd_event *event, const Settings *settings, const HttpOps *ops, void *userdata, Http **ret) {
+        _cleanup_(http_freep) Http *h = NULL;
+        int r;
+
+        h = calloc(1, sizeof(Http));
+        if (!h)
+                return -ENOMEM;
+        h->event = sd_event_ref(event);
+        h->settings = settings;
+        h->ops = ops;
+        h->userdata = userdata;
+        r = start_daemon(h);
+        if (r < 0)
+                return r;
+        r = attach_daemon(h);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(h);
+        return 0;
+}
+
+Http *http_free(Http *h) {
+        if (!h)
+                return NULL;
+        assert(h->phases[PHASE_WAITING].n == 0);
+        for (size_t i = 0; i < h->n_listeners; i++)
+                sd_event_source_disable_unref(h->listeners[i]);
+        free(h->listeners);
+        sd_event_source_disable_unref(h->io);
+        sd_event_source_disable_unref(h->again);
+        h->stopping = true;
+        if (h->daemon)
+                MHD_stop_daemon(h->daemon);
+        sd_event_source_disable_unref(h->sweep);
+        free(h->polled);
+        sd_event_unref(h->event);
+        free(h);
+        return NULL;
+}
+
+void http_stop(Http *h, void (*done)(void *userdata), void *userdata) {
+        h->stopping = true;
+        h->stopped = done;
+        h->stopped_userdata = userdata;
+        listeners_set(h, false);
+        sweep_silent(h);
+        (void) http_run_soon(h);
+        (void) http_arm_sweep(h);
+}
+
+bool http_is_stopping(const Http *h) {
+        return h->stopping;
+}
+
+void http_abandon(Http *h) {
+        HttpConnection *c;
+
+        while ((c = h->phases[PHASE_WAITING].head))
+                h->ops->hangup(c->request);
+        http_run(h);
+}
+
+HttpMetrics *http_metrics(Http *h) {
+        return &h->metrics;
+}
+
+unsigned http_waiting(const Http *h) {
+        return h->phases[PHASE_WAITING].n;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* libmicrohttpd in an sd-event loop: connections, the time that each may take, and answers that come later.
+ * Knows nothing of what is asked. */
+
+#include <microhttpd.h>
+#include <systemd/sd-event.h>
+
+#include "macro.h"
+#include "metrics.h"
+#include "settings.h"
+
+typedef struct Http Http;
+typedef struct HttpConnection HttpConnection;
+
+/* What the owner does with a request. The pointer that begin() returns is the request's; free() is called
+ * once for each, answered or not. */
+typedef struct HttpOps {
+        /* The header is there. It may be answered at once; then the connection is closed after the answer,
+         * and what follows is not read. NULL closes the connection without an answer. */
+        void *(*begin)(HttpConnection *c, const char *path, const char *method, const char *version,
+                       void *userdata);
+        /* A part of the body. Negative: close the connection. */
+        int (*body)(void *request, const char *data, size_t size);
+        /* The request is complete: answer, or http_wait() and answer later. */
+        int (*complete)(void *request);
+        /* The client hung up while the request waited: answer now, nobody will read it. */
+        void (*hangup)(void *request);
+        void (*free)(void *request);
+} HttpOps;
+
+/* `settings` may be changed by their owner; header_bytes_max and idle_timeout count from the start only. */
+int http_new(sd_event *event, const Settings *settings, const HttpOps *ops, void *userdata, Http **ret);
+/* Requests that wait must have been answered. */
+Http *http_free(Http *h);
+DEFINE_POINTER_CLEANUP(Http *, http_free);
+
+/* Takes connections from a listening socket, which it then owns. */
+int http_listen(Http *h, int fd);
+
+/* No new connections; those that are idle are closed, the others after their answer. `done` is called from
+ * the loop when none is left. */
+void http_stop(Http *h, void (*done)(void *userdata), void *userdata);
+bool http_is_stopping(const Http *h);
+/* Calls hangup() for all that wait. */
+void http_abandon(Http *h);
+
+/* Of a request that is being handled. */
+int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata);
+/* The answer comes later. */
+void http_wait(HttpConnection *c);
+/* Answers, and takes the response; NULL (no memory for one) closes the connection. */
+void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response);
+
+HttpMetrics *http_metrics(Http *h);
+unsigned http_waiting(const Http *h);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What /etc/sand/gatewayd.conf sets, section [Gateway]: the bounds of everything a client can grow. */
+
+#include <stdint.h>
+
+/* name, type, field, default, least, most, what is expected. Sizes in bytes, times in microseconds. */
+#define GATEWAY_SETTINGS(X)                                                                             \
+        X("MaxConnections", CONF_UINT, unsigned, connections_max, 8192, 1, 60000,                       \
+          "a number from 1 to 60000")                                                                   \
+        X("InvocationsPerAppMax", CONF_UINT, unsigned, invocations_per_app_max, 2048, 1, 60000,         \
+          "a number from 1 to 60000")                                                                   \
+        X("HeaderBytesMax", CONF_SIZE, uint64_t, header_bytes_max, 32 * 1024, 4096, 1024 * 1024,        \
+          "a size from 4K to 1M")                                                                       \
+        X("BodyBytesMax", CONF_SIZE, uint64_t, body_bytes_max, UINT64_C(64) << 20, 1, UINT64_C(1) << 30, \
+          "a size up to 1G")                                                                            \
+        X("BodyMemoryMax", CONF_SIZE, uint64_t, body_memory_max, UINT64_C(512) << 20, UINT64_C(1) << 20, \
+          UINT64_C(1) << 40, "a size from 1M to 1T")                                                    \
+        X("HeaderTimeoutSec", CONF_SPAN, uint64_t, header_timeout, 10 * USEC_PER_SEC, USEC_PER_SEC,     \
+          USEC_PER_HOUR, "a time from 1s to 1h")                                                        \
+        X("RequestTimeoutSec", CONF_SPAN, uint64_t, request_timeout, 2 * USEC_PER_MINUTE, USEC_PER_SEC, \
+          24 * USEC_PER_HOUR, "a time from 1s to 24h")                                                  \
+        X("ResponseTimeoutSec", CONF_SPAN, uint64_t, response_timeout, 2 * USEC_PER_MINUTE, USEC_PER_SEC, \
+          24 * USEC_PER_HOUR, "a time from 1s to 24h")                                                  \
+        X("IdleTimeoutSec", CONF_SPAN, uint64_t, idle_timeout, USEC_PER_MINUTE, USEC_PER_SEC,           \
+          24 * USEC_PER_HOUR, "a time from 1s to 24h")                                                  \
+        X("InvokeTimeoutMaxSec", CONF_SPAN, uint64_t, invoke_timeout_max, USEC_PER_HOUR, USEC_PER_SEC,  \
+          7 * 24 * USEC_PER_HOUR, "a time from 1s to 1week")
+
+typedef struct Settings {
+#define X(name, conf, type, field, value, least, most, expected) type field;
+        GATEWAY_SETTINGS(X)
+#undef X
+} Settings;
+
+/* Defaults, then the files. -EBADMSG: some lines were bad, have been logged and left out. */
+int settings_load(Settings *ret);
