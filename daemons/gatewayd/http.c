@@ -11,6 +11,7 @@
 #include "http.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -337,6 +338,9 @@ int http_listen(Http *h, int fd) {
         sd_event_source **grown;
         int r;
 
+        /* systemd passes sockets that block; another process may accept what this one was woken for. */
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+                return -errno;
         grown = realloc(h->listeners, (h->n_listeners + 1) * sizeof(sd_event_source *));
         if (!grown)
                 return -ENOMEM;
