@@ -140,6 +140,7 @@ static int step_start_machine(Operation *o) {
         unit = unit_service_name(o->name);
         if (!unit)
                 return -ENOMEM;
+        o->started = !o->was_active;
         r = manager_start(o->all->manager, unit, operation_on_manager, o, &o->request);
         return r < 0 ? r : 1;
 }
@@ -184,6 +185,36 @@ static int step_reload_machine(Operation *o) {
                 return 0;
         r = machine_control_call(o->control, "Reload", NULL, RELOAD_TIMEOUT_USEC, on_control, o);
         return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
+}
+
+/* What is to wait for its first event warm, or never to end, is to begin now. */
+static bool stays(const Manifest *m) {
+        for (size_t i = 0; i < m->n_functions; i++)
+                if (m->functions[i].warm > 0)
+                        return true;
+        return m->idle_usec == USEC_INFINITY;
+}
+
+/* Whether it stopped or not is no matter to the deployment. */
+static void on_rests(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        Operation *o = userdata;
+
+        o->request = NULL;
+        if (r < 0)
+                log_warning_errno(r, "%s: the machine goes on, ignoring: %s", o->name, strempty(error ? error->message : NULL));
+        operation_continue(o);
+}
+
+/* A machine that was started for this alone has nothing to do, and an application without events is no process.
+ * An event that has come meanwhile is finished first; one that comes later starts it again. */
+static int step_rest(Operation *o) {
+        _cleanup_(freep) char *unit = NULL;
+
+        o->control = machine_control_free(o->control);
+        if (!o->started || (!o->failed && stays(o->manifest)))
+                return 0;
+        unit = unit_service_name(o->name);
+        return unit && manager_stop(o->all->manager, unit, on_rests, o, &o->request) >= 0 ? 1 : 0;
 }
 
 static int step_done(Operation *o) {
@@ -240,10 +271,13 @@ static int step_reload_machine_again(Operation *o) {
         return r < 0 ? r : 1;
 }
 
+static int step_rest_again(Operation *o) {
+        return o->first ? 0 : step_rest(o);
+}
+
 static int step_drop_version(Operation *o) {
         char path[256];
 
-        o->control = machine_control_free(o->control);
         if (!o->touched || o->first || !o->version)
                 return 0;
         (void) snprintf(path, sizeof(path), "%s/%s.sha256", o->name, o->version);
@@ -262,14 +296,14 @@ static int step_remove_all(Operation *o) {
 }
 
 static const OperationStep deploy_undo[] = {
-        step_undo, step_restore, step_reload_manager_again, step_reload_machine_again, step_drop_version,
-        step_remove_all, NULL,
+        step_undo, step_restore, step_reload_manager_again, step_reload_machine_again, step_rest_again,
+        step_drop_version, step_remove_all, NULL,
 };
 
 static const OperationStep deploy_steps[] = {
         step_intake, step_lock, step_compare, step_store, step_furnish, step_enable, step_reload_manager,
-        step_start_socket, step_start_machine, step_prepare, step_activate, step_reload_machine, step_done,
-        step_remove_outdated, step_remove_incoming, NULL,
+        step_start_socket, step_ask_active, step_start_machine, step_prepare, step_activate, step_reload_machine,
+        step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 
 int deploy_new(Operations *all, int bundle_fd, const char *name, operation_done_t done, void *userdata,

@@ -11,12 +11,12 @@
 #include "log.h"
 #include "machine-control.h"
 #include "protocol.h"
+#include "unit-files.h"
 
 /* Loading a version's workers; systemd's own limit for a reload is TimeoutStartSec=. */
 #define RELOAD_TIMEOUT_USEC (150 * USEC_PER_SEC)
 
 /* The first failure costs nothing, then the wait doubles. It ends the count to have been well for a while. */
-#define FAILURES_DIR SAND_RUN_DIR "/failures"
 #define WAIT_FIRST_USEC (250 * USEC_PER_MSEC)
 #define WAIT_MAX_USEC (10 * USEC_PER_SEC)
 #define WELL_SEC 60

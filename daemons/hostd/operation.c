@@ -275,3 +275,26 @@ int step_start_socket(Operation *o) {
         r = manager_start(o->all->manager, unit, operation_on_manager, o, &o->request);
         return r < 0 ? r : 1;
 }
+
+static void on_units(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        Operation *o = userdata;
+        const char *active = "";
+
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL,
+                                        NULL);
+        o->was_active = streq(active, "active");
+        operation_on_manager(r < 0 ? r : 0, error, reply, o);
+}
+
+int step_ask_active(Operation *o) {
+        _cleanup_(freep) char *unit = unit_service_name(o->name);
+        int r;
+
+        if (!unit)
+                return -ENOMEM;
+        r = manager_list_units(o->all->manager, (char *[]) { unit, NULL }, on_units, o, &o->request);
+        return r < 0 ? r : 1;
+}

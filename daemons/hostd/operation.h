@@ -46,7 +46,7 @@ struct Operation {
         int bundle_fd, incoming_fd;
         char *version, *previous;
         Manifest *manifest;
-        bool first, touched, unchanged, activated, changed, keep_state;
+        bool first, touched, unchanged, activated, changed, keep_state, was_active, started;
         unsigned prunes; /* tasks' pass; remove.c */
 };
 
@@ -84,6 +84,7 @@ int step_lock(Operation *o);
 int step_reload_manager(Operation *o); /* if `changed` */
 int step_enable(Operation *o);
 int step_start_socket(Operation *o);
+int step_ask_active(Operation *o); /* sets `was_active`: whether the machine runs */
 
 /* A handler of the manager's for which `userdata` is an operation that waits. */
 void operation_on_manager(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);

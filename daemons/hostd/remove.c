@@ -189,8 +189,12 @@ static int step_reset_socket(Operation *o) {
 }
 
 static int step_remove_units(Operation *o) {
-        int r = app_remove_units(o->name);
+        char failures[128];
+        int r;
 
+        (void) snprintf(failures, sizeof(failures), FAILURES_DIR "/%s", o->name);
+        (void) unlink(failures);
+        r = app_remove_units(o->name);
         if (r < 0)
                 return operation_error_errno(o, r, "remove unit files");
         if (r > 0)

@@ -3,7 +3,6 @@
 
 #include "log.h"
 #include "remove.h"
-#include "unit-files.h"
 
 #define RELOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
 
@@ -37,34 +36,6 @@ static int step_furnish(Operation *o) {
         return r < 0 ? operation_error_errno(o, r, "repair the application") : 0;
 }
 
-static void on_properties(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);
-
-/* A machine that runs may still serve the version before. */
-static int step_ask(Operation *o) {
-        _cleanup_(freep) char *unit = NULL;
-        int r;
-
-        if (!o->first)
-                return 0;
-        unit = unit_service_name(o->name);
-        if (!unit)
-                return -ENOMEM;
-        r = manager_list_units(o->all->manager, (char *[]) { unit, NULL }, on_properties, o, &o->request);
-        return r < 0 ? r : 1;
-}
-
-static void on_properties(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
-        Operation *o = userdata;
-        const char *active = "";
-
-        o->request = NULL;
-        if (r >= 0 && sd_bus_message_enter_container(reply, 'a', "(ssssssouso)") >= 0)
-                (void) sd_bus_message_read(reply, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL,
-                                           NULL, NULL);
-        o->activated = streq(active, "active");
-        operation_continue(o);
-}
-
 static void on_reloaded(int r, const sd_bus_error *error, const char *text, void *userdata) {
         Operation *o = userdata;
 
@@ -75,10 +46,11 @@ static void on_reloaded(int r, const sd_bus_error *error, const char *text, void
                 operation_continue(o);
 }
 
+/* A machine that runs may still serve the version before. */
 static int step_reload_machine(Operation *o) {
         int r;
 
-        if (!o->activated)
+        if (!o->first || !o->was_active)
                 return 0;
         r = machine_control_new(o->all->event, o->name, &o->control);
         if (r >= 0)
@@ -93,7 +65,7 @@ static int step_done(Operation *o) {
 }
 
 static const OperationStep repair_steps[] = {
-        step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask,
+        step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
         step_reload_machine, step_done, NULL,
 };
 

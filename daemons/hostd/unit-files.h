@@ -11,6 +11,9 @@
 #define NSPAWN_DIR "/etc/systemd/nspawn"
 #define UNIT_DIR "/etc/systemd/system"
 
+/* A file for each machine that failed: how often in a row. */
+#define FAILURES_DIR "/run/sand/failures"
+
 /* First line of each file that hostd writes to a directory that is shared with others. */
 #define UNIT_FILES_MARK "# Written by sand-hostd, which will overwrite it. To change something, add a file beside it."
 
