@@ -113,10 +113,12 @@ void header_check_add(HeaderCheck *c, const char *name, size_t name_size, const 
         c->next = value + value_size + LINE_END;
 }
 
-void header_check_end(HeaderCheck *c) {
+void header_check_end(HeaderCheck *c, const char *end) {
         if (c->problem)
                 return;
-        if (c->n_length > 0 && c->n_encoding > 0)
+        if (end != c->next + LINE_END)
+                c->problem = "The header does not end with an empty line.";
+        else if (c->n_length > 0 && c->n_encoding > 0)
                 c->problem = "Content-Length and Transfer-Encoding are both there.";
         else if (c->http_1_1 && c->n_host == 0)
                 c->problem = "Host is not there.";

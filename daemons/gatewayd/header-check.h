@@ -26,4 +26,5 @@ typedef struct HeaderCheck {
 void header_check_begin(HeaderCheck *c, const char *version);
 void header_check_add(HeaderCheck *c, const char *name, size_t name_size, const char *value,
                       size_t value_size);
-void header_check_end(HeaderCheck *c);
+/* `end` is where the body begins. libmicrohttpd takes a line with an empty name for the header's end. */
+void header_check_end(HeaderCheck *c, const char *end);

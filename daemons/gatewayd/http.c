@@ -19,6 +19,7 @@
 #include "log.h"
 
 #define SWEEP_USEC (250 * USEC_PER_MSEC)
+#define UNFINISHED_SWEEPS 8U /* every so many, clients that say nothing are looked at, too */
 #define ACCEPT_BATCH 64U
 #define RUNS_MAX 4U
 /* Replies of machines are dispatched before libmicrohttpd runs, and old connections before new ones. */
@@ -68,6 +69,7 @@ struct Http {
         PhaseList phases[_PHASE_MAX];
         struct pollfd *polled;
         size_t n_polled_allocated;
+        unsigned n_sweeps;
         HttpMetrics metrics;
 
         bool stopping;
@@ -212,6 +214,13 @@ int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userda
         return MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, each, userdata);
 }
 
+size_t http_header_size(HttpConnection *c) {
+        const union MHD_ConnectionInfo *info;
+
+        info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+        return info ? info->header_size : 0;
+}
+
 void http_wait(HttpConnection *c) {
         assert(!c->suspended);
         phase_set(c, PHASE_WAITING);
@@ -285,15 +294,14 @@ static void on_connection(void *userdata, struct MHD_Connection *mhd, void **con
                 connection_end(userdata, *context);
 }
 
-/* Whoever waits between requests, longest first, makes room for a new client. */
+/* Whoever connected and asked nothing, or else has been idle for longest, makes room for a new client. */
 static void http_make_room(Http *h) {
-        HttpConnection *c = h->phases[PHASE_IDLE].head;
+        HttpConnection *c = h->phases[PHASE_FRESH].head;
 
-        if (!c) {
-                c = h->phases[PHASE_FRESH].head;
-                if (!c || now_usec() - c->since < FRESH_GRACE_USEC)
-                        return;
-        }
+        if (!c || now_usec() - c->since < FRESH_GRACE_USEC)
+                c = h->phases[PHASE_IDLE].head;
+        if (!c)
+                return;
         h->metrics.evicted++;
         connection_doom(c);
         (void) http_run_soon(h);
@@ -373,40 +381,56 @@ static void sweep_phases(Http *h) {
         }
 }
 
-/* Those that waited since before the last sweep: most answers come sooner, and never cost a look. */
-static size_t poll_waiting(Http *h) {
+/* Looks at the connections of a phase that were in it before the last sweep: most are through sooner, and
+ * never cost a look. Their number; h->polled is in the list's order. */
+static size_t poll_phase(Http *h, Phase phase) {
+        const PhaseList *l = h->phases + phase;
         uint64_t now = now_usec();
         size_t n = 0;
 
-        if (h->n_polled_allocated < h->phases[PHASE_WAITING].n) {
-                size_t wanted = MAX((size_t) h->phases[PHASE_WAITING].n, 2 * h->n_polled_allocated);
+        if (h->n_polled_allocated < l->n) {
+                size_t wanted = MAX((size_t) l->n, 2 * h->n_polled_allocated);
                 struct pollfd *grown = realloc(h->polled, wanted * sizeof(struct pollfd));
                 if (!grown)
                         return 0;
                 h->polled = grown;
                 h->n_polled_allocated = wanted;
         }
-        for (HttpConnection *c = h->phases[PHASE_WAITING].head; c && now - c->since >= SWEEP_USEC; c = c->next)
+        for (HttpConnection *c = l->head; c && now - c->since >= SWEEP_USEC; c = c->next)
                 h->polled[n++] = (struct pollfd) { .fd = c->fd, .events = POLLRDHUP };
         if (n == 0 || poll(h->polled, (nfds_t) n, 0) <= 0)
                 return 0;
         return n;
 }
 
-static void sweep_hangups(Http *h) {
-        size_t n = poll_waiting(h);
-        HttpConnection *c = h->phases[PHASE_WAITING].head, *next;
-
-        for (size_t i = 0; i < n; i++, c = next) {
-                next = c->next;
-                if (h->polled[i].revents != 0)
-                        h->ops->hangup(c->request);
-        }
-}
-
 static bool connection_has_input(const HttpConnection *c) {
         int n = 0;
         return ioctl(c->fd, FIONREAD, &n) >= 0 && n > 0;
+}
+
+static void sweep_hangups(Http *h, Phase phase) {
+        size_t n = poll_phase(h, phase);
+        HttpConnection *c = h->phases[phase].head, *next;
+
+        for (size_t i = 0; i < n; i++, c = next) {
+                next = c->next;
+                if (h->polled[i].revents == 0)
+                        continue;
+                if (phase == PHASE_WAITING)
+                        h->ops->hangup(c->request);
+                else if (!connection_has_input(c))
+                        connection_doom(c);
+        }
+}
+
+/* The end of a connection that came together with the last bytes goes by libmicrohttpd: it waits for
+ * another edge. */
+static void sweep_unfinished(Http *h) {
+        if (++h->n_sweeps % UNFINISHED_SWEEPS != 0)
+                return;
+        sweep_hangups(h, PHASE_FRESH);
+        sweep_hangups(h, PHASE_IDLE);
+        sweep_hangups(h, PHASE_BODY);
 }
 
 /* While we stop: a request that is on its way is served, silence is not waited for. */
@@ -427,7 +451,8 @@ static int on_sweep(sd_event_source *s, uint64_t usec, void *userdata) {
         Http *h = userdata;
 
         sweep_phases(h);
-        sweep_hangups(h);
+        sweep_hangups(h, PHASE_WAITING);
+        sweep_unfinished(h);
         if (h->stopping)
                 sweep_silent(h);
         else if (h->full) {

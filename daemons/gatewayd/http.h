@@ -48,6 +48,8 @@ void http_abandon(Http *h);
 
 /* Of a request that is being handled. */
 int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata);
+/* From the first byte of the method to the first behind the header; 0: not known. */
+size_t http_header_size(HttpConnection *c);
 /* The answer comes later. */
 void http_wait(HttpConnection *c);
 /* Answers, and takes the response; NULL (no memory for one) closes the connection. */

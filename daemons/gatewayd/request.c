@@ -254,7 +254,7 @@ static void *request_begin(HttpConnection *c, const char *path, const char *meth
 
         header_check_begin(&q->header, version);
         (void) http_header_each(c, on_header, &q->header);
-        header_check_end(&q->header);
+        header_check_end(&q->header, method + http_header_size(c));
         untrusted = q->header.problem;
         if (untrusted)
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "%s", q->header.problem);
