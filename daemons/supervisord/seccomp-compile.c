@@ -87,6 +87,7 @@ static const char *const allowed[] = {
 /* In workers and instances these are gone as well. */
 static const char *const denied_to_functions[] = {
         "mount", "umount2", "unshare", "chroot", "migrate_pages", "mknod", "mknodat", "name_to_handle_at", "personality",
+        "mq_open", "mq_unlink",
 };
 
 /* Not a refusal but "this kernel has none": libc then takes the older call, whose flags can be seen. */
