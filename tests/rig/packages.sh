@@ -30,7 +30,7 @@ packages_build_dependencies() {
 }
 
 # Prints the directory that holds the .debs and build.log, after building them if need be. On failure the
-# log's end is on stderr.
+# errors are on stderr, and where the log is.
 packages_build() {
         local key out work
         key=$(cd "$RIG_TOP" && packages_files | tar -c --no-recursion --files-from=- --sort=name --mtime=@0 \
@@ -40,8 +40,12 @@ packages_build() {
                 packages_build_dependencies || return 1
                 work=$(mktemp -d /var/tmp/sand-packages.XXXXXXXX) || return 1
                 if ! packages_build_in "$work" >"$work/build.log" 2>&1 </dev/null; then
-                        tail -n 40 "$work/build.log" >&2
+                        mkdir -p "$RIG_TOP/.cache"
+                        mv "$work/build.log" "$RIG_TOP/.cache/build-failed.log"
                         rm -rf "$work"
+                        grep -E '(error|Error|FAILED|missing|undefined)' "$RIG_TOP/.cache/build-failed.log" |
+                                cut -c 1-200 | tail -n 20 >&2
+                        printf 'The whole log: %s\n' "$RIG_TOP/.cache/build-failed.log" >&2
                         return 1
                 fi
                 rm -rf "$RIG_TOP/.cache/packages"
