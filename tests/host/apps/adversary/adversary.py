@@ -69,7 +69,7 @@ def attack_find_secret(event):
             try:
                 if stat.S_ISREG(os.lstat(path).st_mode):
                     with open(path, "rb") as file:
-                        if b"SECRET-OF-THE-VICTIM" in file.read(1 << 20):
+                        if b"SECRET-OF-" + b"THE-VICTIM" in file.read(1 << 20):
                             achieved.append(path)
             except OSError:
                 pass
