@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What hostd writes for an application: texts, durable files, the machine's root. */
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "../../daemons/hostd/fs.h"
+#include "../../daemons/hostd/machine-root.h"
+#include "../../daemons/hostd/unit-files.h"
+
+static char directory[] = "/tmp/test-hostd-XXXXXX";
+static int dir_fd = -EBADF;
+
+static int set_up(void **state) {
+        if (!mkdtemp(directory))
+                return -1;
+        dir_fd = open(directory, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+        return dir_fd < 0 ? -1 : 0;
+}
+
+static int tear_down(void **state) {
+        safe_close(dir_fd);
+        return fs_remove_tree(AT_FDCWD, directory);
+}
+
+static ino_t inode(const char *path) {
+        struct stat st;
+
+        assert_int_equal(fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+        return st.st_ino;
+}
+
+static void test_write_only_what_differs(void **state) {
+        _cleanup_(freep) char *text = NULL;
+        ino_t first;
+
+        assert_int_equal(fs_write(dir_fd, "file", "one\n", 0644, (uid_t) -1, (gid_t) -1), 1);
+        first = inode("file");
+        assert_int_equal(fs_write(dir_fd, "file", "one\n", 0644, (uid_t) -1, (gid_t) -1), 0);
+        assert_true(inode("file") == first);
+        assert_int_equal(fs_write(dir_fd, "file", "one\n", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_write(dir_fd, "file", "one", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_write(dir_fd, "file", "other", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_read(dir_fd, "file", 100, &text), 0);
+        assert_string_equal(text, "other");
+        assert_false(fs_exists(dir_fd, "file.new"));
+}
+
+static void test_write_replaces_a_link(void **state) {
+        _cleanup_(freep) char *text = NULL;
+
+        assert_int_equal(fs_write(dir_fd, "target", "precious", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(symlinkat("target", dir_fd, "link"), 0);
+        assert_int_equal(fs_write(dir_fd, "link", "text", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_read(dir_fd, "target", 100, &text), 0);
+        assert_string_equal(text, "precious");
+        /* what a crash left in the way */
+        assert_int_equal(symlinkat("target", dir_fd, "link.new"), 0);
+        assert_int_equal(fs_write(dir_fd, "link", "more", 0600, (uid_t) -1, (gid_t) -1), 1);
+        free(TAKE_PTR(text));
+        assert_int_equal(fs_read(dir_fd, "target", 100, &text), 0);
+        assert_string_equal(text, "precious");
+}
+
+static void test_read_has_bounds(void **state) {
+        char *text = NULL;
+
+        assert_int_equal(fs_read(dir_fd, "absent", 100, &text), -ENOENT);
+        assert_int_equal(fs_write(dir_fd, "long", "0123456789", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_read(dir_fd, "long", 9, &text), -EFBIG);
+        assert_int_equal(symlinkat("long", dir_fd, "to-long"), 0);
+        assert_int_equal(fs_read(dir_fd, "to-long", 100, &text), -ELOOP);
+        assert_int_equal(mkfifoat(dir_fd, "fifo", 0600), 0);
+        assert_int_equal(fs_read(dir_fd, "fifo", 100, &text), -EBADMSG);
+        assert_null(text);
+}
+
+static void test_symlink(void **state) {
+        _cleanup_(freep) char *target = NULL;
+
+        assert_int_equal(fs_symlink("1-a", dir_fd, "current"), 1);
+        assert_int_equal(fs_symlink("1-a", dir_fd, "current"), 0);
+        assert_int_equal(fs_symlink("2-b", dir_fd, "current"), 1);
+        assert_int_equal(fs_readlink(dir_fd, "current", &target), 0);
+        assert_string_equal(target, "2-b");
+}
+
+static void test_remove_tree_stays_inside(void **state) {
+        assert_int_equal(fs_mkdir(dir_fd, "outside", 0755, getuid(), getgid()), 0);
+        assert_int_equal(fs_write(dir_fd, "outside/keep", "", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_mkdir(dir_fd, "tree", 0755, getuid(), getgid()), 0);
+        assert_int_equal(fs_mkdir(dir_fd, "tree/sub", 0755, getuid(), getgid()), 0);
+        assert_int_equal(fs_write(dir_fd, "tree/sub/file", "", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(symlinkat("../../outside", dir_fd, "tree/sub/out"), 0);
+        assert_int_equal(fs_remove_tree(dir_fd, "tree"), 0);
+        assert_false(fs_exists(dir_fd, "tree"));
+        assert_true(fs_exists(dir_fd, "outside/keep"));
+        assert_int_equal(fs_remove_tree(dir_fd, "tree"), 0);
+        assert_int_equal(symlinkat("outside", dir_fd, "tree"), 0);
+        assert_int_equal(fs_remove_tree(dir_fd, "tree"), 0);
+        assert_false(fs_exists(dir_fd, "tree"));
+        assert_true(fs_exists(dir_fd, "outside/keep"));
+}
+
+/* Whether `line` is a line of the text. */
+static bool has_line(const char *text, const char *line) {
+        size_t n = strlen(line);
+
+        for (const char *s = text; (s = strstr(s, line)); s += n)
+                if ((s == text || s[-1] == '\n') && s[n] == '\n')
+                        return true;
+        return false;
+}
+
+static void test_nspawn_file(void **state) {
+        static const char *const lines[] = {
+                "Parameters=/usr/lib/sand/sand-supervisord --app shop", "PrivateUsers=671088640:65536",
+                "PrivateUsersOwnership=off", "Boot=no", "Private=yes", "ReadOnly=yes", "BindReadOnly=/usr",
+                "BindReadOnly=/var/lib/sand/apps/shop:/run/sand/versions", "Bind=/var/lib/sand/state/shop:/state",
+                "BindReadOnly=/etc/localtime", "KillSignal=SIGTERM", "NotifyReady=yes",
+        };
+        _cleanup_(freep) char *text = NULL;
+
+        assert_int_equal(unit_files_nspawn("shop", 671088640, (char *[]) { (char *) "/etc/localtime", NULL }, &text), 0);
+        assert_true(has_line(text, UNIT_FILES_MARK));
+        for (size_t i = 0; i < ELEMENTSOF(lines); i++)
+                assert_true(has_line(text, lines[i]));
+        /* nothing of the host may be written to but the state and the manager's socket */
+        for (const char *s = strstr(text, "\nBind="); s; s = strstr(s + 1, "\nBind="))
+                assert_true(startswith(s, "\nBind=/var/lib/sand/state/shop:") ||
+                            startswith(s, "\nBind=/run/systemd/notify:"));
+}
+
+static void test_dropin(void **state) {
+        char *resources[] = { (char *) "MemoryMax=1G", (char *) "CPUQuota=150%", NULL };
+        char *evil[] = { (char *) "MemoryMax=1G\nExecStartPre=/bin/false", NULL };
+        FunctionSpec functions[] = { { .timeout_usec = 3 * USEC_PER_SEC }, { .timeout_usec = 90 * USEC_PER_SEC } };
+        Manifest m = { .functions = functions, .n_functions = 2, .resources = resources };
+        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL;
+
+        assert_int_equal(unit_files_dropin(&m, &text), 0);
+        assert_true(has_line(text, "[Service]"));
+        assert_true(has_line(text, "MemoryMax=1G"));
+        assert_true(has_line(text, "CPUQuota=150%"));
+        assert_true(has_line(text, "TimeoutStopSec=120000000us"));
+        m.resources = evil;
+        assert_int_equal(unit_files_dropin(&m, &none), -EINVAL);
+        m.resources = NULL;
+        functions[0].timeout_usec = USEC_INFINITY;
+        assert_int_equal(unit_files_dropin(&m, &endless), 0);
+        assert_true(has_line(endless, "TimeoutStopSec=900000000us"));
+}
+
+static void test_passwd(void **state) {
+        _cleanup_(freep) char *text = NULL;
+
+        /* a function may be called root */
+        assert_int_equal(machine_root_passwd("{\"functions\":{\"root\":1001,\"b\":1002}}", &text), 0);
+        assert_true(has_line(text, "root:x:0:0:root:/root:/usr/sbin/nologin"));
+        assert_true(has_line(text, "fn-root:x:1001:1000::/tmp:/usr/sbin/nologin"));
+        assert_true(has_line(text, "fn-b:x:1002:1000::/tmp:/usr/sbin/nologin"));
+}
+
+static void test_root_of_others_is_not_touched(void **state) {
+        const char *uids = "{\"functions\":{}}";
+
+        assert_int_equal(machine_root_check(dir_fd, "none"), 0);
+        assert_int_equal(fs_mkdir(dir_fd, "foreign", 0755, getuid(), getgid()), 0);
+        assert_int_equal(machine_root_check(dir_fd, "foreign"), -EEXIST);
+        assert_int_equal(machine_root_make(dir_fd, "foreign", 671088640, uids, NULL), -EEXIST);
+        assert_int_equal(fs_write(dir_fd, "image.raw", "", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(machine_root_check(dir_fd, "image"), -EEXIST);
+        /* a mark with another's name is no mark */
+        assert_int_equal(fs_write(dir_fd, "foreign/.sand-app", "other\n", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(machine_root_check(dir_fd, "foreign"), -EEXIST);
+}
+
+static void test_root(void **state) {
+        static const char *const there[] = {
+                "usr", "proc", "sys", "dev", "run", "tmp", "app", "state", "bin", "lib64", "etc/passwd", "etc/group",
+                "etc/hosts", "etc/nsswitch.conf", "etc/machine-id", "etc/ld.so.cache",
+                "etc/alternatives",
+        };
+        _cleanup_(freep) char *id = NULL, *again = NULL;
+        const char *uids = "{\"functions\":{\"a\":1001}}";
+        char *etc[] = { (char *) "/etc/ld.so.cache", (char *) "/etc/alternatives", NULL };
+        char path[64];
+        struct stat st;
+
+        if (getuid() != 0)
+                skip();
+        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, etc), 0);
+        for (size_t i = 0; i < ELEMENTSOF(there); i++) {
+                (void) snprintf(path, sizeof(path), "shop/%s", there[i]);
+                assert_int_equal(fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+                assert_int_equal(st.st_uid, 671088640);
+        }
+        assert_int_equal(fs_read(dir_fd, "shop/etc/machine-id", 100, &id), 0);
+        assert_int_equal(strlen(id), 33);
+
+        /* what was damaged is repaired, what is kept is kept */
+        assert_int_equal(fs_unlink(dir_fd, "shop/bin"), 1);
+        assert_int_equal(fchmodat(dir_fd, "shop/etc", 0700, 0), 0);
+        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, NULL), 0);
+        assert_int_equal(fstatat(dir_fd, "shop/etc", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0755);
+        assert_true(fs_exists(dir_fd, "shop/bin"));
+        assert_int_equal(fs_read(dir_fd, "shop/etc/machine-id", 100, &again), 0);
+        assert_string_equal(id, again);
+        assert_int_equal(machine_root_check(dir_fd, "shop"), 1);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_write_only_what_differs),
+                cmocka_unit_test(test_write_replaces_a_link),
+                cmocka_unit_test(test_read_has_bounds),
+                cmocka_unit_test(test_symlink),
+                cmocka_unit_test(test_remove_tree_stays_inside),
+                cmocka_unit_test(test_nspawn_file),
+                cmocka_unit_test(test_dropin),
+                cmocka_unit_test(test_passwd),
+                cmocka_unit_test(test_root_of_others_is_not_touched),
+                cmocka_unit_test(test_root),
+        };
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}
