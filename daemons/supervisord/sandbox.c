@@ -21,10 +21,6 @@
 #include "protocol.h"
 #include "seccomp-filters.h"
 
-/* The group that all functions of an application share; /state is its. */
-#define APP_GID 1000
-#define UID_FIRST 1001
-#define UID_LAST 65000
 #define NOFILE_MAX 4096
 #define TMP_OPTIONS "mode=1777,size=512M,nr_inodes=64k"
 
@@ -175,12 +171,12 @@ static int make_view(const char *bundle) {
 }
 
 static int become(uid_t uid) {
-        static const gid_t groups[] = { APP_GID };
+        static const gid_t groups[] = { SAND_APP_GID };
 
         for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
                 if (prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EINVAL)
                         return -errno;
-        if (setgroups(ELEMENTSOF(groups), groups) < 0 || setresgid(APP_GID, APP_GID, APP_GID) < 0 ||
+        if (setgroups(ELEMENTSOF(groups), groups) < 0 || setresgid(SAND_APP_GID, SAND_APP_GID, SAND_APP_GID) < 0 ||
             setresuid(uid, uid, uid) < 0)
                 return -errno;
         return 0;
@@ -193,7 +189,7 @@ static int function_uid(const Sandbox *s, const char *name, uid_t *ret) {
         if (!s->uids || !json_object_object_get_ex(s->uids, name, &o))
                 return -ESRCH;
         uid = json_object_get_int64(o);
-        if (uid < UID_FIRST || uid > UID_LAST)
+        if (uid < SAND_FUNCTION_UID_FIRST || uid > SAND_FUNCTION_UID_LAST)
                 return -ERANGE;
         *ret = (uid_t) uid;
         return 0;
