@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* first-answer SOCKET            connect, wait for one byte
+ * first-answer SOCKET FUNCTION   connect, send one event, wait for its answer
+ *
+ * first-answer --serve           be the service: answer the first connection of a passed socket
+ *
+ * Prints how long that took, in microseconds. For tests/bench/cold. */
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-bus.h>
+
+#include "macro.h"
+#include "protocol.h"
+
+static int wait_for_byte(const char *path) {
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        char byte;
+        int fd;
+
+        (void) snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0)
+                return -errno;
+        return read(fd, &byte, 1) == 1 ? 0 : -EIO;
+}
+
+static int invoke(const char *path, const char *function) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        char address[256];
+        sd_bus *bus;
+        int r;
+
+        (void) snprintf(address, sizeof(address), "unix:path=%s", path);
+        r = sd_bus_new(&bus);
+        if (r >= 0)
+                r = sd_bus_set_address(bus, address);
+        if (r >= 0)
+                r = sd_bus_set_anonymous(bus, 1);
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r >= 0)
+                r = sd_bus_call_method(bus, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", &error, NULL, "sstsa{ss}v",
+                                       function, "", UINT64_C(0), "", 0, "ay", 0);
+        if (r < 0 && error.message)
+                fprintf(stderr, "first-answer: %s\n", error.message);
+        return r;
+}
+
+static int serve(void) {
+        int fd = accept(3, NULL, NULL);
+        char byte = 'x';
+
+        if (fd < 0 || write(fd, &byte, 1) != 1)
+                return EXIT_FAILURE;
+        return read(fd, &byte, 1) >= 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char *argv[]) {
+        uint64_t start = now_usec();
+        int r;
+
+        if (argc == 2 && streq(argv[1], "--serve"))
+                return serve();
+
+        if (argc < 2 || argc > 3) {
+                fprintf(stderr, "usage: first-answer SOCKET [FUNCTION]\n");
+                return EXIT_FAILURE;
+        }
+        r = argc == 2 ? wait_for_byte(argv[1]) : invoke(argv[1], argv[2]);
+        if (r < 0) {
+                fprintf(stderr, "first-answer: %s: %s\n", argv[1], strerror(-r));
+                return EXIT_FAILURE;
+        }
+        printf("%llu\n", (unsigned long long) (now_usec() - start));
+        return EXIT_SUCCESS;
+}
