@@ -18,7 +18,7 @@ def handle(event, context):
         "height": event["height"],
         "bytes": event["bytes"],
         "orientation": in_range("orientation", tags.get("Orientation", 1), 1, 8, warnings),
-        "camera": " ".join(str(tags[k]) for k in ("Make", "Model") if k in tags) or None,
+        "camera": camera(tags),
         "taken": taken(tags, warnings),
         "aperture": in_range("aperture", tags.get("FNumber"), 0.5, 128, warnings),
         "exposure": in_range("exposure", tags.get("ExposureTime"), 1e-6, 86400, warnings),
@@ -34,6 +34,11 @@ def handle(event, context):
     canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return {"metadata": metadata, "warnings": warnings,
             "signature": context.call("sign", canonical.encode())}
+
+
+def camera(tags):
+    make, model = str(tags.get("Make", "")), str(tags.get("Model", ""))
+    return (model if model.startswith(make) else f"{make} {model}".strip()) or None
 
 
 def in_range(name, value, low, high, warnings):
