@@ -99,7 +99,7 @@ static void test_header_smuggling(void **state) {
 
 /* A folded line: libmicrohttpd has made a copy of the name, elsewhere. */
 static void test_header_moved(void **state) {
-        static const char memory[] = "HTTP/1.1\0\0Host\0 x\0\0X\0 a\0\0";
+        static const char memory[32] = "HTTP/1.1\0\0Host\0 x\0\0X\0 a\0\0";
         HeaderCheck c;
 
         header_check_begin(&c, memory);
