@@ -51,9 +51,10 @@
  * NEGOTIATE_UNIX_FD, BEGIN) and its first message without waiting for the answers.
  *
  * Worker's signals: Loaded(); LoadFailed(s message, s error, s cause), then it exits.
- * Supervisor's call: Fork(a(hh) instances) -> (ai pids): for each a fresh instance with `socket` as
+ * Supervisor's call: Fork(i cpu, a(hh) instances) -> (ai pids): for each a fresh instance with `socket` as
  *   SAND_CHANNEL_FD and `log` as standard output and error; its pid, or a negative errno. The child
- *   is made by clone(CLONE_PARENT): the supervisor reaps it.
+ *   is made by clone(CLONE_PARENT): the supervisor reaps it. It waits for its event bound to `cpu`, unless
+ *   that is negative.
  * End of file: the worker exits at once. */
 #define SAND_WORKER_PATH "/org/sand/Worker1"
 #define SAND_WORKER_INTERFACE "org.sand.Worker1"

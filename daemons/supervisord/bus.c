@@ -45,7 +45,7 @@ int bus_serve(sd_event *event, int fd, sd_bus **ret) {
         return 0;
 }
 
-int bus_handle_invoke(Supervisor *s, sd_bus_message *m, const Event *caller, bool oneway) {
+int bus_handle_invoke(Supervisor *s, sd_bus_message *m, Caller *caller, bool oneway) {
         Failure failure;
         Event *e;
 

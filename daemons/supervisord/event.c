@@ -98,8 +98,48 @@ static int refuse(Failure *ret, SandError kind, const char *message, int r) {
 
 DEFINE_POINTER_CLEANUP(Event *, event_free);
 
-int event_new(sd_bus_message *request, const Event *parent, bool oneway, Event **ret, Failure *ret_failure) {
+static void caller_wait(Caller *c, Event *e) {
+        bool waits = c->calls;
+
+        e->caller = c;
+        e->caller_next = c->calls;
+        if (e->caller_next)
+                e->caller_next->caller_prev = e;
+        c->calls = e;
+        if (!waits)
+                c->changed(c);
+}
+
+/* Before the answer: whoever waited for it runs as soon as it is sent. */
+static void caller_wake(Event *e) {
+        Caller *c = TAKE_PTR(e->caller);
+
+        if (!c)
+                return;
+        if (e->caller_prev)
+                e->caller_prev->caller_next = e->caller_next;
+        else
+                c->calls = e->caller_next;
+        if (e->caller_next)
+                e->caller_next->caller_prev = e->caller_prev;
+        e->caller_prev = e->caller_next = NULL;
+        if (!c->calls)
+                c->changed(c);
+}
+
+void caller_done(Caller *c) {
+        for (Event *e = c->calls, *next; e; e = next) {
+                next = e->caller_next;
+                e->caller = NULL;
+                e->caller_prev = e->caller_next = NULL;
+        }
+        c->calls = NULL;
+        c->event = NULL;
+}
+
+int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret, Failure *ret_failure) {
         _cleanup_(event_freep) Event *e = NULL;
+        const Event *parent = caller ? caller->event : NULL;
         const char *target, *execution;
         int r;
 
@@ -145,6 +185,8 @@ int event_new(sd_bus_message *request, const Event *parent, bool oneway, Event *
                               "malformed execution id: expected 32 lower-case hex digits", -EINVAL);
         id_make(e->invocation);
 
+        if (parent && !oneway)
+                caller_wait(caller, e);
         *ret = TAKE_PTR(e);
         return 0;
 }
@@ -152,6 +194,7 @@ int event_new(sd_bus_message *request, const Event *parent, bool oneway, Event *
 Event *event_free(Event *e) {
         if (!e)
                 return NULL;
+        caller_wake(e);
         payload_done(&e->payload);
         strv_free(e->headers);
         sd_bus_message_unref(e->request);
@@ -213,18 +256,20 @@ void event_acknowledge(Event *e) {
         e->answered = true;
 }
 
-void event_fail(const Event *e, const Failure *failure, const Usage *usage) {
+void event_fail(Event *e, const Failure *failure, const Usage *usage) {
+        caller_wake(e);
         if (!e->answered)
                 (void) bus_reply_failure(e->request, failure, usage);
 }
 
-void event_forward(const Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
+void event_forward(Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
                    const Payload *payload) {
         sd_bus_message *reply = NULL;
         int r;
 
         if (e->oneway)
                 return;
+        caller_wake(e);
         r = sd_bus_message_new_method_return(e->request, &reply);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "s(ttt)", content_type, usage->wall_usec, usage->cpu_usec,

@@ -30,6 +30,16 @@ typedef struct Failure {
 } Failure;
 
 typedef struct Event Event;
+typedef struct Caller Caller;
+
+/* Who makes nested calls: an instance with its event. `changed` is called when it begins to wait for an answer, and
+ * right before the answer that it waited for is sent to it. */
+struct Caller {
+        const Event *event;
+        Event *calls; /* unanswered ones, oneway ones apart */
+        void (*changed)(Caller *c);
+};
+
 struct Event {
         Event *next;             /* in the function's queue */
         sd_bus_message *request; /* the caller's Invoke or Send */
@@ -40,15 +50,20 @@ struct Event {
         char execution[EVENT_ID_LENGTH + 1], invocation[EVENT_ID_LENGTH + 1];
         uint64_t accepted_usec;
         uint64_t deadline; /* CLOCK_MONOTONIC usec; the queue and the run end here */
+        Caller *caller;          /* of a nested call; NULL: from outside, answered, or the caller is gone */
+        Event *caller_prev, *caller_next;
         unsigned depth;
         bool oneway;   /* Send: nobody waits for the result ... */
         bool answered; /* ... and the caller knows that it is queued */
 };
 
-/* Reads an Invoke or Send. `parent`, the event that the calling instance handles, gives its execution, deadline
- * and trace; NULL: a caller from outside. On failure *ret_failure says what to answer. */
-int event_new(sd_bus_message *request, const Event *parent, bool oneway, Event **ret, Failure *ret_failure);
+/* Reads an Invoke or Send. The event that `caller` handles gives its execution, deadline and trace; NULL: a
+ * caller from outside. On failure *ret_failure says what to answer. */
+int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret, Failure *ret_failure);
 Event *event_free(Event *e);
+
+/* The caller waits for no answer any more: its event is over. */
+void caller_done(Caller *c);
 
 /* The message that hands the event to an instance. */
 int event_to_handle(const Event *e, sd_bus *bus, uint64_t deadline, sd_bus_message **ret);
@@ -59,8 +74,8 @@ bool event_is_abandoned(const Event *e);
 /* Tells the caller of a Send that the event is queued. */
 void event_acknowledge(Event *e);
 /* Answers the caller; a caller that is gone is no error. `usage` may be NULL. */
-void event_fail(const Event *e, const Failure *failure, const Usage *usage);
-void event_forward(const Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
+void event_fail(Event *e, const Failure *failure, const Usage *usage);
+void event_forward(Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
                    const Payload *payload);
 
 /* Answers any method call with an error of the vocabulary. */

@@ -230,6 +230,14 @@ void function_submit(Function *f, Event *e) {
         function_dispatch(f);
 }
 
+void function_learn(Function *f, const Usage *usage) {
+        uint64_t cpu = MAX(usage->cpu_usec, UINT64_C(1));
+
+        cpu = MIN(cpu, USEC_PER_SEC); /* it is the instance that says so */
+        f->cpu_usec = f->cpu_usec > 0 ? (7 * f->cpu_usec + cpu) / 8 : cpu;
+        f->is_short = f->cpu_usec <= PLACEMENT_SHORT_USEC;
+}
+
 static uint64_t queue_deadline(const Function *f, const Event *e) {
         uint64_t timeout = f->spec ? f->spec->timeout_usec : 0;
         return e->deadline > 0 ? e->deadline : usec_add(e->accepted_usec, timeout);
@@ -252,6 +260,13 @@ static bool hand_over(Function *f, Instance *i, Event *e) {
         log_warning_errno(r, "%s: Failed to hand an event over: %m", f->name);
         refuse(f, e, &(Failure) { .kind = SAND_ERROR_UNAVAILABLE, .message = "the event cannot be handed over" });
         return true;
+}
+
+/* Where new instances wait: where they will run, if things go on as they are. */
+static int pool_cpu(const Function *f) {
+        const Supervisor *s = f->supervisor;
+
+        return f->is_short && s->n_computing <= 1 ? s->placement.cpu : -1;
 }
 
 /* How many more instances what waits in the queue wants. */
@@ -298,7 +313,7 @@ void function_dispatch(Function *f) {
 
         n = f->worker ? shortage(f, f->worker) : 0;
         if (n > 0 && now_usec() > f->worker->fork_failed_usec + FORK_RETRY_USEC) {
-                int r = worker_fork(f->worker, n);
+                int r = worker_fork(f->worker, n, pool_cpu(f));
                 if (r < 0) {
                         f->worker->fork_failed_usec = now_usec();
                         supervisor_want_housekeeping(f->supervisor);
@@ -348,7 +363,7 @@ bool function_housekeeping(Function *f, uint64_t now) {
         idle = w->starting.n + w->waiting.n;
         if (idle < f->target && have < f->spec->max && !f->supervisor->stopping &&
             now > w->fork_failed_usec + FORK_RETRY_USEC)
-                (void) worker_fork(w, MIN(f->target - idle, f->spec->max - have));
+                (void) worker_fork(w, MIN(f->target - idle, f->spec->max - have), pool_cpu(f));
         else if (w->waiting.n > f->target && idle > f->target)
                 worker_trim(w, MIN(w->waiting.n, idle - f->target));
         return f->target > f->spec->warm || f->n_queued > 0;

@@ -30,6 +30,9 @@ struct Function {
         unsigned target;          /* instances to have waiting */
         uint64_t pool_usec, arrival_usec;
 
+        uint64_t cpu_usec;        /* that an event takes, a moving average; 0: not known */
+        bool is_short;            /* ... few enough for placement.h */
+
         uint64_t served, failed, refused;
 };
 
@@ -42,6 +45,8 @@ void function_withdraw(Function *f);
 
 /* Takes ownership; answers at once when it cannot be queued. */
 void function_submit(Function *f, Event *e);
+/* An event of it was answered. */
+void function_learn(Function *f, const Usage *usage);
 /* Hands waiting events to waiting instances, and asks for more of them. */
 void function_dispatch(Function *f);
 /* Refills and trims the pool. True: look again later although nothing happens. */

@@ -23,13 +23,60 @@ static Supervisor *supervisor_of(Instance *i) {
         return i->worker->supervisor;
 }
 
+/* Placement (placement.h). */
+
+static void instance_bind(Instance *i, int cpu) {
+        if (i->cpu == cpu || i->child.pid <= 0 || !placement_bind(&supervisor_of(i)->placement, i->child.pid, cpu))
+                return;
+        i->cpu = cpu;
+}
+
+/* It is about to be woken: to where the supervisor is if nothing else computes. */
+static void instance_computes(Instance *i) {
+        Supervisor *s = supervisor_of(i);
+        const Function *f = i->worker->userdata;
+        uint64_t now = now_usec();
+
+        instance_bind(i, s->n_computing == 0 && f->is_short ? placement_follow(&s->placement, now) : -1);
+        if (i->cpu >= 0)
+                supervisor_want_housekeeping(s); /* does it compute for long? */
+        i->computing = true;
+        i->computing_usec = now;
+        s->n_computing++;
+}
+
+static void instance_rests(Instance *i) {
+        if (!i->computing)
+                return;
+        i->computing = false;
+        supervisor_of(i)->n_computing--;
+}
+
+static void on_caller_changed(Caller *c) {
+        Instance *i = CONTAINER_OF(c, Instance, caller);
+
+        if (c->calls)
+                instance_rests(i);
+        else if (i->state == INSTANCE_BUSY && !i->computing)
+                instance_computes(i);
+}
+
+bool instance_free_long(Instance *i, uint64_t now) {
+        if (i->cpu < 0 || !i->computing)
+                return false;
+        if (now <= i->computing_usec + LONG_RUN_USEC)
+                return true;
+        instance_bind(i, -1);
+        return false;
+}
+
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Instance *i = userdata;
 
         if (sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Invoke"))
-                return bus_handle_invoke(supervisor_of(i), m, i->event, false);
+                return bus_handle_invoke(supervisor_of(i), m, i->event ? &i->caller : NULL, false);
         if (sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Send"))
-                return bus_handle_invoke(supervisor_of(i), m, i->event, true);
+                return bus_handle_invoke(supervisor_of(i), m, i->event ? &i->caller : NULL, true);
         if (sd_bus_message_is_signal(m, SAND_INSTANCE_INTERFACE, "Ready")) {
                 if (i->state == INSTANCE_STARTING && !i->ready) {
                         i->ready = true;
@@ -52,7 +99,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
 DEFINE_POINTER_CLEANUP(Instance *, instance_free);
 
-int instance_new(Worker *worker, Instance **ret, int *ret_socket, int *ret_log) {
+int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *ret_log) {
         _cleanup_(instance_freep) Instance *i = NULL;
         _cleanup_(closep) int theirs = -EBADF, log_fd = -EBADF;
         int fds[2], r;
@@ -62,6 +109,8 @@ int instance_new(Worker *worker, Instance **ret, int *ret_socket, int *ret_log) 
                 return -ENOMEM;
         i->worker = worker_ref(worker);
         i->output = OUTPUT_NULL;
+        i->caller.changed = on_caller_changed;
+        i->cpu = cpu; /* binds itself once it is ready */
 
         r = output_open(&i->output, worker->supervisor, worker->spec->name, &log_fd);
         if (r < 0)
@@ -103,6 +152,8 @@ Instance *instance_free(Instance *i) {
         children_remove(w->supervisor->children, &i->child);
         instance_disconnect(i);
         output_done(&i->output);
+        caller_done(&i->caller);
+        instance_rests(i);
         event_free(i->event);
         free(i);
         worker_unref(w);
@@ -118,6 +169,7 @@ void instance_end(Instance *i) {
 
 void instance_reclaim(Instance *i, uint64_t now) {
         if (i->closed_usec == 0) {
+                instance_bind(i, -1); /* its exit is in nobody's way */
                 instance_disconnect(i);
                 i->closed_usec = now;
         } else if (now > i->closed_usec + EXIT_GRACE_USEC)
@@ -166,6 +218,7 @@ static void event_done(Instance *i, const char *result) {
         Supervisor *s = supervisor_of(i);
         Function *f = i->worker->userdata;
 
+        caller_done(&i->caller);
         f->running--;
         s->n_running--;
         i->event = event_free(i->event);
@@ -194,6 +247,7 @@ static void on_exit_of_instance(Child *child, int status, const struct rusage *r
                             (uint64_t) ru->ru_stime.tv_sec * USEC_PER_SEC + (uint64_t) ru->ru_stime.tv_usec;
         i->usage.peak_bytes = (uint64_t) ru->ru_maxrss * 1024;
 
+        instance_rests(i);
         if (i->state == INSTANCE_BUSY) {
                 i->usage.wall_usec = usec_sub(now_usec(), i->started_usec);
                 Failure failure = classify_exit(i, status, text, sizeof(text));
@@ -300,8 +354,10 @@ static int on_result(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 child_kill(&i->child);
                 return 1;
         }
+        instance_rests(i);
         i->usage = (Usage) { .wall_usec = usec_sub(now_usec(), i->started_usec) };
         result = sd_bus_message_is_method_error(m, NULL) ? forward_error(i, m) : forward_result(i, m);
+        function_learn(w->userdata, &i->usage);
         event_done(i, result);
 
         if (events == 1 || (events > 0 && i->served >= events) || w->retired)
@@ -321,16 +377,20 @@ int instance_handle(Instance *i, Event *e, uint64_t deadline) {
         int r;
 
         assert(i->state == INSTANCE_WAITING);
+        instance_computes(i);
         r = event_to_handle(e, i->bus, deadline, &m);
         if (r >= 0)
                 r = sd_bus_call_async(i->bus, NULL, m, on_result, i, UINT64_MAX);
         sd_bus_message_unref(m);
-        if (r < 0)
+        if (r < 0) {
+                instance_rests(i);
                 return r;
+        }
 
         supervisor_of(i)->n_running++;
         ((Function *) i->worker->userdata)->running++;
         i->event = e;
+        i->caller.event = e;
         memcpy(i->execution, e->execution, sizeof(i->execution));
         memcpy(i->invocation, e->invocation, sizeof(i->invocation));
         i->output.execution = i->execution;

@@ -31,6 +31,10 @@ struct Instance {
         Event *event;
         char execution[EVENT_ID_LENGTH + 1], invocation[EVENT_ID_LENGTH + 1]; /* of the last event */
         uint64_t queued_usec, started_usec, deadline;
+        Caller caller;          /* of the calls that its event makes */
+        bool computing;         /* busy, and not waiting for an answer */
+        int cpu;                /* that it is bound to; -1: free */
+        uint64_t computing_usec; /* since when */
         bool expired;           /* killed at its deadline */
         uint64_t served;
         uint64_t closed_usec;   /* of ENDED: when the socket was closed; 0: not yet */
@@ -40,13 +44,15 @@ struct Instance {
 };
 
 /* Makes the channel; the worker then forks. *ret_socket and *ret_log are the process's ends. */
-int instance_new(Worker *worker, Instance **ret, int *ret_socket, int *ret_log);
+int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *ret_log);
 /* The worker's answer: a pid, or a negative errno (then the instance is freed). */
 void instance_forked(Instance *i, pid_t pid);
 /* Hands an event over; takes ownership. */
 int instance_handle(Instance *i, Event *e, uint64_t deadline);
 /* Of a busy one: kills it if its deadline has passed, else lowers *next to the deadline. */
 void instance_check_deadline(Instance *i, uint64_t now, uint64_t *next);
+/* Of a busy one: sets it free if it computes for long although it is bound. True: look again soon. */
+bool instance_free_long(Instance *i, uint64_t now);
 /* No more events for it. */
 void instance_end(Instance *i);
 /* Of an ended one: closes it; kills it when called again and it did not exit. */

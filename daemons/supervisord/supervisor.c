@@ -51,6 +51,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         if (!s)
                 return -ENOMEM;
         s->journal = JOURNAL_NULL;
+        placement_init(&s->placement);
         s->started_usec = s->active_usec = now_usec();
         s->deadline_at = USEC_INFINITY;
 
@@ -97,6 +98,7 @@ Supervisor *supervisor_free(Supervisor *s) {
         sd_event_source_disable_unref(s->stop);
         version_unref(s->version);
         sandbox_done(&s->sandbox);
+        placement_done(&s->placement);
         children_free(s->children);
         journal_done(&s->journal);
         sd_event_unref(s->event);
@@ -320,13 +322,18 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *userdat
         uint64_t now = now_usec(), again = USEC_INFINITY;
 
         s->housekeeping_armed = false;
+        for (Instance *i = s->busy.first; i; i = i->next)
+                if (instance_free_long(i, now))
+                        again = LONG_RUN_USEC;
+        if (placement_housekeeping(&s->placement, now > s->active_usec + HOUSEKEEPING_SLOW_USEC, now))
+                again = MIN(again, HOUSEKEEPING_SLOW_USEC);
         for (Instance *i = s->ended.first; i; i = i->next) {
                 instance_reclaim(i, now);
-                again = HOUSEKEEPING_SLOW_USEC;
+                again = MIN(again, HOUSEKEEPING_SLOW_USEC);
         }
         for (Function *f = s->functions; f; f = f->next)
                 if (function_housekeeping(f, now))
-                        again = HOUSEKEEPING_SLOW_USEC;
+                        again = MIN(again, HOUSEKEEPING_SLOW_USEC);
         if (s->sweep) {
                 s->sweep = children_sweep(s->children);
                 if (s->sweep)

@@ -10,6 +10,7 @@
 #include "event.h"
 #include "journal.h"
 #include "manifest.h"
+#include "placement.h"
 #include "sandbox.h"
 
 typedef struct Connection Connection;
@@ -24,6 +25,9 @@ typedef struct InstanceList {
         unsigned n;
 } InstanceList;
 
+/* An instance that computes for longer than this is not bound to a CPU (placement.h). */
+#define LONG_RUN_USEC (2 * USEC_PER_MSEC)
+
 /* A version of the application, alive as long as a worker of it. */
 typedef struct Version {
         unsigned n_ref;
@@ -37,6 +41,7 @@ struct Supervisor {
         Children *children;
         Journal journal;
         Sandbox sandbox;
+        Placement placement;
         char *app;
         char *versions_dir; /* NULL with run_dir */
         char *run_dir;      /* developer's mode: the bundle itself */
@@ -52,6 +57,7 @@ struct Supervisor {
         InstanceList ended;    /* answered; closed by housekeeping, out of the caller's way */
         unsigned n_processes;  /* instances that are not reaped yet */
         unsigned n_running, n_queued; /* events, of all functions */
+        unsigned n_computing;  /* of the running ones; the others wait for an answer to a call of theirs */
         bool sweep;            /* an event ended: look for what it left behind */
         sd_event_source *housekeeping, *deadline, *idle, *stop;
         bool housekeeping_armed;

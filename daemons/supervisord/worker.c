@@ -241,6 +241,7 @@ static int worker_spawn(Worker *w, int *ret_fd) {
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
+                (void) placement_bind(&w->supervisor->placement, 0, -1);
                 r = sandbox_exec_worker(&w->supervisor->sandbox, w->spec, w->version->path, env, theirs, log_fd);
                 dprintf(log_fd, "<3>Failed to start the worker: %s\n", strerror(-r));
                 _exit(EXIT_FAILURE);
@@ -327,12 +328,14 @@ static void fork_request_destroy(void *userdata) {
         free(q);
 }
 
-static int fork_request_send(Worker *w, ForkRequest *q, int (*fds)[2]) {
+static int fork_request_send(Worker *w, ForkRequest *q, int cpu, int (*fds)[2]) {
         sd_bus_message *m = NULL;
         sd_bus_slot *slot = NULL;
         int r;
 
         r = sd_bus_message_new_method_call(w->bus, &m, NULL, SAND_WORKER_PATH, SAND_WORKER_INTERFACE, "Fork");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "i", (int32_t) cpu);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(hh)");
         for (unsigned i = 0; r >= 0 && i < q->n; i++)
@@ -350,7 +353,7 @@ static int fork_request_send(Worker *w, ForkRequest *q, int (*fds)[2]) {
         return r;
 }
 
-int worker_fork(Worker *w, unsigned n) {
+int worker_fork(Worker *w, unsigned n, int cpu) {
         int fds[FORK_BATCH_MAX][2], r = 0;
         ForkRequest *q;
 
@@ -362,9 +365,9 @@ int worker_fork(Worker *w, unsigned n) {
         q->worker = worker_ref(w);
         q->ticket = children_fork_begin(w->supervisor->children);
         for (; q->n < n && r >= 0; q->n += r >= 0)
-                r = instance_new(w, &q->instances[q->n], &fds[q->n][0], &fds[q->n][1]);
+                r = instance_new(w, cpu, &q->instances[q->n], &fds[q->n][0], &fds[q->n][1]);
         if (q->n > 0)
-                r = fork_request_send(w, q, fds);
+                r = fork_request_send(w, q, cpu, fds);
         for (unsigned i = 0; i < q->n; i++) {
                 safe_close(fds[i][0]);
                 safe_close(fds[i][1]);

@@ -43,8 +43,8 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
                Worker **ret);
 /* What to answer when it did not start: `r` of worker_new(). */
 Failure worker_start_failure(const FunctionSpec *spec, int r);
-/* Asks for `n` more instances. */
-int worker_fork(Worker *w, unsigned n);
+/* Asks for `n` more instances, which wait bound to `cpu` (-1: free). */
+int worker_fork(Worker *w, unsigned n, int cpu);
 /* Gives the owner's reference up: no new events, those at hand are finished. */
 void worker_retire(Worker *w);
 Worker *worker_ref(Worker *w);

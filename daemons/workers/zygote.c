@@ -30,6 +30,7 @@
 #include "atfork.h"
 #include "config.h"
 #include "context.h"
+#include "pages.h"
 #include "wire.h"
 
 #define BATCH_MAX (WIRE_FDS_MAX / 2)
@@ -45,6 +46,8 @@ typedef struct Zygote {
         void *robust_list;        /* and its list of robust locks */
         size_t robust_list_size;
         bool threads_checked;
+        Pages pages;
+        int cpu;                  /* that new instances wait on; negative: any */
 } Zygote;
 
 /* What the worker itself has to say goes to its log; there is no more to it without libsystemd. */
@@ -120,7 +123,18 @@ static int instance_setup(Zygote *z, const WireMessage *fork, int socket, int lo
         return limit_memory(z->memory);
 }
 
-static int instance_serve(Zygote *z) {
+/* The last of its preparations: what comes before runs wherever there is room. */
+static void bind_to(int cpu) {
+        cpu_set_t set;
+
+        if (cpu < 0 || cpu >= CPU_SETSIZE)
+                return;
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        (void) sched_setaffinity(0, sizeof(set), &set); /* where that fails it is free, and served all the same */
+}
+
+static int instance_serve(Zygote *z, bool learn) {
         _cleanup_(context_freep) sand_context *context = NULL;
         WireWriter out;
         Wire wire;
@@ -133,6 +147,8 @@ static int instance_serve(Zygote *z) {
         if (r < 0)
                 return r;
         touch_stack();
+        pages_populate(&z->pages);
+        bind_to(z->cpu);
         wire_signal(&wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Ready", "");
         r = wire_send(&wire, &out);
         if (r < 0)
@@ -148,10 +164,13 @@ static int instance_serve(Zygote *z) {
                 wire_message_done(&m);
                 if (r < 0)
                         return r;
+                if (learn)
+                        pages_report(&z->pages);
+                learn = false;
         }
 }
 
-static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int socket, int log) {
+static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int socket, int log, bool learn) {
         int r;
 
         r = instance_setup(z, fork, socket, log);
@@ -163,7 +182,7 @@ static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int soc
                         r = z->runtime->start();
         }
         if (r >= 0)
-                r = instance_serve(z);
+                r = instance_serve(z, learn);
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
                 complain(LOG_ERR, "Instance of %s failed: %s", strempty(z->settings.function), strerror(-r));
         (void) fflush(NULL);
@@ -174,6 +193,7 @@ static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int soc
 
 static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log) {
         /* Not clone3(): the filter cannot see its flags, so to functions the kernel has none. */
+        bool learn = pages_before_fork(&z->pages);
         unsigned long flags = CLONE_PARENT | (z->tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0);
         long pid;
 
@@ -183,7 +203,8 @@ static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log) {
         pid = syscall(SYS_clone, flags, NULL, NULL, 0UL, z->tid_address);
 #endif
         if (pid == 0)
-                instance_main(z, m, socket, log);
+                instance_main(z, m, socket, log, learn);
+        pages_after_fork(&z->pages, learn);
         return pid < 0 ? -errno : (int) pid;
 }
 
@@ -215,11 +236,13 @@ static size_t fork_batch(Zygote *z, const WireMessage *m, const int (*pairs)[2],
         return n;
 }
 
-static int read_pairs(const WireMessage *m, int (*pairs)[2], size_t *ret_n) {
+static int read_fork(const WireMessage *m, int *ret_cpu, int (*pairs)[2], size_t *ret_n) {
         WireReader in;
         size_t end, n = 0;
+        uint32_t cpu = 0;
 
         wire_reader_init(&in, m);
+        (void) wire_read_u32(&in, &cpu);
         if (wire_read_array(&in, 8, &end) < 0)
                 return in.error;
         while (in.position < end) {
@@ -231,6 +254,7 @@ static int read_pairs(const WireMessage *m, int (*pairs)[2], size_t *ret_n) {
                         return in.error;
                 n++;
         }
+        *ret_cpu = (int) cpu;
         *ret_n = n;
         return in.position == end ? wire_read_end(&in) : -EBADMSG;
 }
@@ -242,7 +266,7 @@ static int serve_fork(Zygote *z, const WireMessage *m) {
         size_t n = 0;
         int r;
 
-        r = read_pairs(m, pairs, &n);
+        r = read_fork(m, &z->cpu, pairs, &n);
         if (r < 0)
                 return r;
         n = fork_batch(z, m, pairs, n, pids);
@@ -261,7 +285,7 @@ static int serve(Zygote *z) {
                 r = wire_receive(&z->wire, USEC_INFINITY, &m);
                 if (r <= 0)
                         return r;
-                if (wire_message_is_call(&m, SAND_WORKER_INTERFACE, "Fork", "a(hh)"))
+                if (wire_message_is_call(&m, SAND_WORKER_INTERFACE, "Fork", "ia(hh)"))
                         r = serve_fork(z, &m);
                 else
                         r = wire_refuse(&z->wire, &m);
@@ -411,6 +435,7 @@ static int worker_run(Zygote *z, int argc, char *argv[]) {
                 return r;
         if (q >= 0) {
                 find_thread_state(z);
+                pages_settle();
                 q = serve(z);
         }
         if (q < 0 && q != -EPIPE && q != -ECONNRESET)

@@ -64,7 +64,7 @@ static void serve(Wire *wire, sand_context *context) {
         WireMessage m;
 
         while (wire_receive(wire, USEC_INFINITY, &m) > 0) {
-                if (wire_message_is_call(&m, SAND_WORKER_INTERFACE, "Fork", "a(hh)"))
+                if (wire_message_is_call(&m, SAND_WORKER_INTERFACE, "Fork", "ia(hh)"))
                         read_fork(&m);
                 else if (m.type == WIRE_REPLY || m.type == WIRE_ERROR)
                         read_result(context, &m);

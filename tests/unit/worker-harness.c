@@ -236,7 +236,7 @@ Instance *instance_fork(Worker *w) {
         assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, log), errno);
         assert_return_code(sd_bus_message_new_method_call(w->bus, &m, NULL, SAND_WORKER_PATH,
                                                           SAND_WORKER_INTERFACE, "Fork"), 0);
-        assert_return_code(sd_bus_message_append(m, "a(hh)", 1, channel[1], log[1]), 0);
+        assert_return_code(sd_bus_message_append(m, "ia(hh)", -1, 1, channel[1], log[1]), 0);
         assert_return_code(sd_bus_call(w->bus, m, WAIT_USEC, &error, &reply), 0);
         assert_return_code(sd_bus_message_read_array(reply, 'i', &pids, &size), 0);
         assert_int_equal(size, sizeof(int32_t));

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "placement.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "macro.h"
+
+/* The supervisor looks that often whether it waits for its CPU ... */
+#define LOOK_USEC (250 * USEC_PER_MSEC)
+/* ... and does not want to for more than that part of the time. */
+#define DELAY_PART 4U
+
+void placement_init(Placement *p) {
+        const char *mode = getenv("SAND_PLACEMENT");
+        cpu_set_t before, all;
+
+        *p = PLACEMENT_NULL;
+        if (sched_getaffinity(0, sizeof(before), &before) < 0 || (mode && streq(mode, "free")))
+                return;
+        /* An affinity that somebody has set is kept. Where none is set, "all" follows the cgroup's CPUs when they
+         * change, as the bare list of today's would not. */
+        memset(&all, 0xff, sizeof(all));
+        if (sched_setaffinity(0, sizeof(all), &all) < 0 || sched_getaffinity(0, sizeof(p->home), &p->home) < 0)
+                return;
+        if (CPU_EQUAL(&p->home, &before))
+                p->home = all;
+        else {
+                p->home = before;
+                (void) sched_setaffinity(0, sizeof(before), &before);
+        }
+        p->enabled = CPU_COUNT(&before) > 1;
+        p->schedstat_fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+void placement_done(Placement *p) {
+        p->schedstat_fd = safe_close(p->schedstat_fd);
+}
+
+bool placement_bind(const Placement *p, pid_t pid, int cpu) {
+        cpu_set_t set;
+
+        if (cpu < 0)
+                return sched_setaffinity(pid, sizeof(p->home), &p->home) >= 0;
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        return sched_setaffinity(pid, sizeof(set), &set) >= 0;
+}
+
+/* Nanoseconds that this process could have run and did not, since its start. */
+static uint64_t run_delay(const Placement *p) {
+        char text[64];
+        ssize_t n = p->schedstat_fd >= 0 ? pread(p->schedstat_fd, text, sizeof(text) - 1, 0) : -1;
+        const char *second;
+
+        if (n <= 0)
+                return 0; /* a kernel that does not count */
+        text[n] = 0;
+        second = strchr(text, ' ');
+        return second ? strtoull(second, NULL, 10) : 0;
+}
+
+int placement_follow(Placement *p, uint64_t now) {
+        int cpu;
+
+        if (!p->enabled || p->cpu >= 0)
+                return p->cpu;
+        if (now < p->free_until_usec)
+                return -1;
+        cpu = sched_getcpu();
+        if (cpu < 0 || !placement_bind(p, 0, cpu))
+                return -1;
+        p->cpu = cpu;
+        p->looked_usec = now;
+        p->delay_nsec = run_delay(p);
+        return cpu;
+}
+
+bool placement_housekeeping(Placement *p, bool idle, uint64_t now) {
+        uint64_t delay, elapsed = usec_sub(now, p->looked_usec);
+
+        if (p->cpu < 0)
+                return false;
+        if (elapsed < LOOK_USEC)
+                return true;
+        delay = run_delay(p);
+        if (!idle && (delay - p->delay_nsec) / 1000 < elapsed / DELAY_PART) {
+                p->looked_usec = now;
+                p->delay_nsec = delay;
+                return true;
+        }
+        (void) placement_bind(p, 0, -1);
+        p->cpu = -1;
+        if (!idle) /* until then the scheduler moves it as it likes */
+                p->free_until_usec = usec_add(now, LOOK_USEC);
+        return false;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Which CPU runs what. A wake-up on another, sleeping CPU costs several times the message that it is for, and
+ * the scheduler, which prefers an idle CPU to a busy one, makes one of each hop of a chain of calls: caller,
+ * supervisor, callee never run at once, and still spread.
+ *
+ * So an event follows: as long as no other event computes, the instance that is made to run (it is handed an
+ * event, or gets the answer that it waited for) is bound to the supervisor's CPU, and a chain of synchronous calls
+ * stays on one. As soon as two events can run at the same time, the second one is free to run anywhere:
+ * one CPU never has more than one event bound to it. Three more rules keep this from ever costing throughput:
+ *
+ *   - Only functions that are known to be short follow (PLACEMENT_SHORT_USEC of CPU time, learned): what
+ *     computes for long gains nothing, and may have threads. One that computes for longer than expected is
+ *     set free by housekeeping.
+ *   - What an instance does before and after its event (start, exit) it does unbound, on another CPU if one is idle.
+ *   - The supervisor itself is bound only while events follow it, to the CPU that it is on. Where it has
+ *     to wait for that CPU it lets the scheduler choose a new one.
+ *
+ * Bound and free are affinities within what the machine may use: the CPUs of AllowedCPUs= are the kernel's to enforce,
+ * also when they change, and CPUAffinity= of the unit is kept. A quota is kept by the cgroup wherever its
+ * processes run. Measured against the alternatives by tests/bench/local (a chain's latency) and
+ * tests/bench/throughput (independent chains). With SAND_PLACEMENT=free in the supervisor's environment nothing
+ * is bound. */
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* CPU time of an event, microseconds, up to which a function's instances follow. */
+#define PLACEMENT_SHORT_USEC 1000U
+
+typedef struct Placement {
+        bool enabled;
+        cpu_set_t home;       /* free: the CPUs that the machine may use */
+        int cpu;              /* that the supervisor is bound to; -1: it is free */
+        int schedstat_fd;     /* how long the supervisor waited for a CPU; or -EBADF */
+        uint64_t looked_usec; /* at that */
+        uint64_t delay_nsec;
+        uint64_t free_until_usec;
+} Placement;
+
+#define PLACEMENT_NULL ((Placement) { .cpu = -1, .schedstat_fd = -EBADF })
+
+void placement_init(Placement *p);
+void placement_done(Placement *p);
+/* The CPU to bind an instance to that runs alone; -1: none now. `now` is CLOCK_MONOTONIC usec. */
+int placement_follow(Placement *p, uint64_t now);
+/* Binds a process to `cpu`, -1: sets it free. False: it cannot be. */
+bool placement_bind(const Placement *p, pid_t pid, int cpu);
+/* Sets the supervisor free when it was idle or has to wait for its CPU. True: look again. */
+bool placement_housekeeping(Placement *p, bool idle, uint64_t now);
