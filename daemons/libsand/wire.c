@@ -161,11 +161,11 @@ static int receive_some(Wire *w, uint64_t deadline) {
 
         assert(iov.iov_len > 0);
 
-        if (deadline != USEC_INFINITY) {
-                r = wait_readable(w->fd, deadline);
-                if (r < 0)
-                        return r;
-        }
+        /* Never asleep in recvmsg(): a peer that takes what we sent last makes our socket writable, and the kernel
+         * wakes whoever sleeps in there, for nothing (two context switches a message); poll() looks at what for. */
+        r = wait_readable(w->fd, deadline);
+        if (r < 0)
+                return r;
         for (;;) {
                 n = recvmsg(w->fd, &mh, MSG_CMSG_CLOEXEC);
                 if (n >= 0)
