@@ -232,43 +232,63 @@ int wire_read_headers(WireReader *r, const char ***ret, size_t *ret_n) {
         return 0;
 }
 
-static int read_memfd(WireReader *r, uint64_t max, WirePayload *ret) {
-        WirePayload p = { .data = "" };
+static int read_memfd(WireReader *r, size_t *ret_size, int *ret_fd) {
+        size_t size;
         int fd, q;
 
         if (wire_read_fd(r, &fd) < 0)
                 return r->error;
-        q = wire_memfd_check(fd, &p.size);
+        q = wire_memfd_check(fd, &size);
         if (q < 0)
                 return r->error = q;
-        if (p.size > max)
+        *ret_size = size;
+        *ret_fd = fd;
+        return 0;
+}
+
+int wire_read_payload_raw(WireReader *r, uint64_t max, const void **ret_data, size_t *ret_size, int *ret_fd) {
+        const void *data = NULL;
+        const char *signature;
+        size_t end, size = 0;
+        int fd = -EBADF;
+
+        if (wire_read_signature(r, &signature) < 0)
+                return r->error;
+        if (streq(signature, "h")) {
+                if (read_memfd(r, &size, &fd) < 0)
+                        return r->error;
+        } else if (streq(signature, "ay")) {
+                if (wire_read_array(r, 1, &end) < 0)
+                        return r->error;
+                data = r->data + r->position;
+                size = end - r->position;
+                r->position = end;
+        } else
+                return r->error = -EBADMSG;
+        if (size > max)
                 return r->error = -EMSGSIZE;
-        if (p.size > 0) {
+        *ret_data = data;
+        *ret_size = size;
+        *ret_fd = fd;
+        return 0;
+}
+
+int wire_read_payload(WireReader *r, uint64_t max, WirePayload *ret) {
+        WirePayload p = { .data = "" };
+        const void *data;
+        int fd;
+
+        if (wire_read_payload_raw(r, max, &data, &p.size, &fd) < 0)
+                return r->error;
+        if (fd < 0)
+                p.data = data;
+        else if (p.size > 0) {
                 p.mapping = mmap(NULL, p.size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
                 if (p.mapping == MAP_FAILED)
                         return r->error = -errno;
                 p.data = p.mapping;
         }
         *ret = p;
-        return 0;
-}
-
-int wire_read_payload(WireReader *r, uint64_t max, WirePayload *ret) {
-        const char *signature;
-        size_t end;
-
-        if (wire_read_signature(r, &signature) < 0)
-                return r->error;
-        if (streq(signature, "h"))
-                return read_memfd(r, max, ret);
-        if (!streq(signature, "ay"))
-                return r->error = -EBADMSG;
-        if (wire_read_array(r, 1, &end) < 0)
-                return r->error;
-        if (end - r->position > max)
-                return r->error = -EMSGSIZE;
-        *ret = (WirePayload) { .data = r->data + r->position, .size = end - r->position };
-        r->position = end;
         return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -19,6 +20,10 @@
 /* All of the client's side of the authentication, as nothing in it depends on the answers. With EXTERNAL
  * and no argument the server takes who we are from the socket. */
 static const char auth_lines[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
+
+/* And all of the server's, which waits for nothing either: both ends are ours, and who may hold an end was decided
+ * when the socket was passed. The id is one of a server that has no address. */
+static const char answer_lines[] = "DATA\r\nOK 5a5d0c0de5a5d0c0de5a5d0c0de5a5d0\r\nAGREE_UNIX_FD\r\n";
 
 /* sd-bus reads 256 bytes while it authenticates, and what of a message is among them wakes nobody: it would
  * lie there until more arrives. A field that the specification leaves free, and wants ignored, makes the
@@ -42,6 +47,14 @@ enum {
         FIELD_PADDING = 127,
 };
 
+/* A message, or the rest of one, that waits for room in the socket. */
+struct WireQueued {
+        WireQueued *next;
+        int fd;            /* goes with the first byte; -EBADF: none, or gone */
+        size_t size, done;
+        uint8_t data[];
+};
+
 enum {
         FLAG_NO_REPLY_EXPECTED = 1,
 };
@@ -56,6 +69,9 @@ void wire_init(Wire *w, int fd) {
 
         /* Not zeroed as a whole: what is not touched needs no page. */
         w->fd = fd;
+        w->server = w->nonblocking = false;
+        w->queue = NULL;
+        w->queued = 0;
         w->serial = 0;
         w->authenticated = w->answered = false;
         w->buffer = NULL;
@@ -63,8 +79,26 @@ void wire_init(Wire *w, int fd) {
         w->n_fds = 0;
 }
 
+void wire_init_server(Wire *w, int fd, void (*on_queued)(Wire *w)) {
+        wire_init(w, fd);
+        w->on_queued = on_queued;
+        w->server = w->nonblocking = true;
+}
+
+static void queue_drop_first(Wire *w) {
+        WireQueued *q = w->queue;
+
+        w->queue = q->next;
+        w->queued -= q->size - q->done;
+        (void) safe_close(q->fd);
+        free(q);
+}
+
 void wire_done(Wire *w) {
         assert(w);
+
+        while (w->queue)
+                queue_drop_first(w);
 
         for (unsigned i = 0; i < w->n_fds; i++)
                 (void) safe_close(w->fds[i]);
@@ -163,16 +197,18 @@ static int receive_some(Wire *w, uint64_t deadline) {
 
         /* Never asleep in recvmsg(): a peer that takes what we sent last makes our socket writable, and the kernel
          * wakes whoever sleeps in there, for nothing (two context switches a message); poll() looks at what for. */
-        r = wait_readable(w->fd, deadline);
-        if (r < 0)
-                return r;
+        if (!w->nonblocking) {
+                r = wait_readable(w->fd, deadline);
+                if (r < 0)
+                        return r;
+        }
         for (;;) {
-                n = recvmsg(w->fd, &mh, MSG_CMSG_CLOEXEC);
+                n = recvmsg(w->fd, &mh, MSG_CMSG_CLOEXEC | (w->nonblocking ? MSG_DONTWAIT : 0));
                 if (n >= 0)
                         break;
                 if (errno == ECONNRESET)
                         return 0;
-                if (errno == EAGAIN) {
+                if (errno == EAGAIN && !w->nonblocking) {
                         r = wait_readable(w->fd, deadline);
                         if (r < 0)
                                 return r;
@@ -191,8 +227,23 @@ static void drop_front(Wire *w, size_t n) {
         memmove(w->buffer, w->buffer + n, w->size);
 }
 
+/* Reads past the client's lines. */
+static int skip_authentication(Wire *w) {
+        size_t l = sizeof(auth_lines) - 1;
+
+        if (memcmp(w->buffer, auth_lines, MIN(w->size, l)) != 0)
+                return -EBADMSG;
+        if (w->size < l)
+                return 0;
+        w->answered = true;
+        drop_front(w, l);
+        return 1;
+}
+
 /* Reads past the server's answers, of which the last one accepts descriptors. */
 static int skip_answers(Wire *w) {
+        if (w->server && !w->answered)
+                return w->size > 0 ? skip_authentication(w) : 0;
         while (!w->answered) {
                 const char *line = (const char *) w->buffer;
                 const char *end = w->size > 0 ? memmem(line, w->size, "\r\n", 2) : NULL;
@@ -251,6 +302,11 @@ static int cut_message(Wire *w, size_t total, WireMessage *m) {
                 memcpy(rest, w->buffer + total, left);
         }
         m->buffer = w->buffer;
+        if (w->server && w->capacity > 2 * total) { /* it may wait in a queue with the call in it */
+                void *smaller = realloc(m->buffer, total);
+                if (smaller)
+                        m->buffer = smaller;
+        }
         w->buffer = rest;
         w->size = left;
         w->capacity = left > 0 ? MAX(left, (size_t) FIRST_CAPACITY) : 0;
@@ -483,7 +539,7 @@ static void begin(Wire *w, WireWriter *out, WireType type, uint8_t flags) {
         out->data[1] = (uint8_t) type;
         out->data[2] = flags;
         out->data[3] = 1;
-        if (!w->authenticated)
+        if (!w->authenticated && !w->server)
                 field_string(out, FIELD_PADDING, "s", padding);
 }
 
@@ -543,48 +599,114 @@ void wire_writer_done(WireWriter *out) {
         out->memfd = safe_close(out->memfd);
 }
 
-/* Sends all of the vector; the descriptor goes with the first byte. */
-static int send_all(int socket, struct iovec *iov, size_t n, int fd) {
+/* Sends the vector, the descriptor with its first byte; moves both on by what was sent. 0: all of it. */
+static int send_some(int socket, struct iovec **iov, size_t *n, int *fd, int flags) {
         union {
                 struct cmsghdr header;
                 uint8_t space[CMSG_SPACE(sizeof(int))];
         } control = {};
-        struct msghdr mh = { .msg_iov = iov, .msg_iovlen = n };
 
-        if (fd >= 0) {
-                mh.msg_control = &control;
-                mh.msg_controllen = sizeof(control);
-                control.header = (struct cmsghdr) {
-                        .cmsg_len = CMSG_LEN(sizeof(int)),
-                        .cmsg_level = SOL_SOCKET,
-                        .cmsg_type = SCM_RIGHTS,
-                };
-                memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
-        }
+        while (*n > 0) {
+                struct msghdr mh = { .msg_iov = *iov, .msg_iovlen = *n };
+                ssize_t k;
 
-        while (mh.msg_iovlen > 0) {
-                ssize_t k = sendmsg(socket, &mh, MSG_NOSIGNAL);
-
-                if (k < 0) {
-                        struct pollfd p = { .fd = socket, .events = POLLOUT };
-
-                        if (errno == EAGAIN)
-                                (void) poll(&p, 1, -1);
-                        else if (errno != EINTR)
-                                return -errno;
+                if (*fd >= 0) {
+                        mh.msg_control = &control;
+                        mh.msg_controllen = sizeof(control);
+                        control.header = (struct cmsghdr) {
+                                .cmsg_len = CMSG_LEN(sizeof(int)),
+                                .cmsg_level = SOL_SOCKET,
+                                .cmsg_type = SCM_RIGHTS,
+                        };
+                        memcpy(CMSG_DATA(&control.header), fd, sizeof(int));
+                }
+                k = sendmsg(socket, &mh, MSG_NOSIGNAL | flags);
+                if (k < 0 && errno == EINTR)
                         continue;
+                if (k < 0)
+                        return -errno;
+                *fd = -EBADF;
+                while (*n > 0 && (size_t) k >= (*iov)->iov_len) {
+                        k -= (ssize_t) (*iov)->iov_len;
+                        (*iov)++;
+                        (*n)--;
                 }
-                mh.msg_control = NULL;
-                mh.msg_controllen = 0;
-                while (mh.msg_iovlen > 0 && (size_t) k >= mh.msg_iov->iov_len) {
-                        k -= (ssize_t) mh.msg_iov->iov_len;
-                        mh.msg_iov++;
-                        mh.msg_iovlen--;
+                if (*n > 0) {
+                        (*iov)->iov_base = (uint8_t *) (*iov)->iov_base + k;
+                        (*iov)->iov_len -= (size_t) k;
                 }
-                if (mh.msg_iovlen > 0) {
-                        mh.msg_iov->iov_base = (uint8_t *) mh.msg_iov->iov_base + k;
-                        mh.msg_iov->iov_len -= (size_t) k;
+        }
+        return 0;
+}
+
+/* Keeps a copy of what could not be sent. */
+static int enqueue(Wire *w, const struct iovec *iov, size_t n, int fd) {
+        WireQueued **end = &w->queue, *q;
+        size_t size = 0;
+
+        for (size_t i = 0; i < n; i++)
+                size += iov[i].iov_len;
+        if (size > 2 * WIRE_MESSAGE_MAX - w->queued)
+                return -ENOBUFS;
+        q = malloc(sizeof(WireQueued) + size);
+        if (!q)
+                return -ENOMEM;
+        *q = (WireQueued) { .fd = -EBADF };
+        if (fd >= 0) {
+                q->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                if (q->fd < 0) {
+                        free(q);
+                        return -errno;
                 }
+        }
+        for (size_t i = 0; i < n; i++) {
+                memcpy(q->data + q->size, iov[i].iov_base, iov[i].iov_len);
+                q->size += iov[i].iov_len;
+        }
+        while (*end)
+                end = &(*end)->next;
+        *end = q;
+        if (w->queued == 0)
+                w->on_queued(w);
+        w->queued += size;
+        return 0;
+}
+
+static int send_or_queue(Wire *w, struct iovec *iov, size_t n, int fd) {
+        int r = w->queue ? -EAGAIN : 0;
+
+        while (r >= 0 || r == -EAGAIN) {
+                struct pollfd p = { .fd = w->fd, .events = POLLOUT };
+
+                if (r == -EAGAIN && w->nonblocking)
+                        return enqueue(w, iov, n, fd);
+                if (r == -EAGAIN)
+                        (void) poll(&p, 1, -1);
+                r = send_some(w->fd, &iov, &n, &fd, w->nonblocking ? MSG_DONTWAIT : 0);
+                if (r == 0)
+                        return 0;
+        }
+        return r;
+}
+
+int wire_flush(Wire *w) {
+        while (w->queue) {
+                WireQueued *q = w->queue;
+                struct iovec iov = { q->data + q->done, q->size - q->done }, *p = &iov;
+                size_t n = 1, left;
+                int fd = q->fd, r;
+
+                r = send_some(w->fd, &p, &n, &fd, MSG_DONTWAIT);
+                left = n > 0 ? p->iov_len : 0;
+                if (fd < 0)
+                        q->fd = safe_close(q->fd);
+                w->queued -= q->size - q->done - left;
+                q->done = q->size - left;
+                if (r == -EAGAIN)
+                        return 0;
+                if (r < 0)
+                        return r;
+                queue_drop_first(w);
         }
         return 0;
 }
@@ -601,12 +723,13 @@ int wire_send(Wire *w, WireWriter *out) {
 
                 memcpy(out->data + 4, &body, sizeof(body));
                 if (!w->authenticated)
-                        iov[n++] = (struct iovec) { (void *) auth_lines, sizeof(auth_lines) - 1 };
+                        iov[n++] = w->server ? (struct iovec) { (void *) answer_lines, sizeof(answer_lines) - 1 }
+                                             : (struct iovec) { (void *) auth_lines, sizeof(auth_lines) - 1 };
                 iov[n++] = (struct iovec) { out->data, out->size };
                 if (out->payload_size > 0)
                         iov[n++] = (struct iovec) { (void *) out->payload, out->payload_size };
                 w->authenticated = true;
-                r = send_all(w->fd, iov, n, fd);
+                r = send_or_queue(w, iov, n, fd);
         }
         wire_writer_done(out);
         return r;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A small D-Bus peer for workers, instances and sand-call: the client's side of one connection, which
- * knows the messages of protocol.h and no others. It needs libc alone, because what a process has mapped
- * is what each fork pays for.
+/* A small D-Bus peer that knows the messages of protocol.h and no others: the client's side of a connection
+ * for workers, instances and sand-call, and the supervisor's side of its connections to instances. It needs libc
+ * alone, because what a process has mapped is what each fork pays for; and setting a connection up takes
+ * no system call, because there is one for each event.
  *
  * What is guaranteed: no length, offset, type or descriptor of a received message is trusted; what a
  * message may make us allocate is bounded by WIRE_MESSAGE_MAX; descriptors that were received are closed
@@ -29,15 +30,22 @@ typedef enum WireType {
         WIRE_SIGNAL = 4,
 } WireType;
 
+typedef struct WireQueued WireQueued;
+
 typedef struct Wire {
         int fd;              /* owned */
+        bool server;         /* the supervisor's side */
+        bool nonblocking;    /* what cannot be sent now is queued, wire_receive() may return -EAGAIN */
         uint32_t serial;     /* of the last message that was sent */
         bool authenticated;  /* our lines went out, with the first message */
-        bool answered;       /* the server's lines were read and skipped */
+        bool answered;       /* the other side's lines were read and skipped */
         uint8_t *buffer;     /* what was received and is not yet part of a message */
         size_t size, capacity;
         int fds[WIRE_FDS_MAX]; /* likewise */
         unsigned n_fds;
+        WireQueued *queue;   /* of a nonblocking one */
+        size_t queued;       /* bytes in it */
+        void (*on_queued)(struct Wire *w);
 } Wire;
 
 typedef struct WireMessage {
@@ -62,11 +70,14 @@ typedef struct WirePayload {
 
 /* Takes over `fd`, a connected stream socket of AF_UNIX; blocking or not, calls here block. */
 void wire_init(Wire *w, int fd);
+/* The other side, for a loop: it never blocks, and says when there is something to be flushed. The client must be
+ * a wire as well: its authentication is compared, not negotiated. */
+void wire_init_server(Wire *w, int fd, void (*on_queued)(Wire *w));
 void wire_done(Wire *w);
 
 /* Waits for one message. `deadline` is CLOCK_MONOTONIC usec, USEC_INFINITY for none.
  * 1 and *ret; 0 at end of file; -ETIMEDOUT; -EBADMSG; -EPERM: the server refused our authentication;
- * -ENOMEM. */
+ * -ENOMEM; -EAGAIN: a nonblocking one has no whole message yet. */
 int wire_receive(Wire *w, uint64_t deadline, WireMessage *ret);
 /* Whether a part of a further message has already been read, so that poll() may not tell. */
 static inline bool wire_pending(const Wire *w) {
@@ -110,6 +121,9 @@ int wire_read_align(WireReader *r, size_t alignment);
 int wire_skip(WireReader *r, const char **signature);
 int wire_read_end(const WireReader *r);                   /* all was read, and read well */
 void wire_payload_done(WirePayload *p);
+/* The same without a mapping, for who passes it on: *ret_data, or a checked memfd that stays the message's, and
+ * then *ret_data is NULL. */
+int wire_read_payload_raw(WireReader *r, uint64_t max, const void **ret_data, size_t *ret_size, int *ret_fd);
 
 /* Builds one message and sends it. Failures stick and come out of wire_send(). Strings that are not UTF-8
  * are sent with '?' for each byte that is not. */
@@ -153,8 +167,12 @@ static inline unsigned wire_payload_fds(size_t size) {
 }
 
 /* Sends the message, after our authentication if this is the connection's first, and frees the writer.
- * 0, or what failed while it was built, or -EPIPE and the like. */
+ * 0, or what failed while it was built, or -EPIPE and the like; -ENOBUFS: more is queued than a peer
+ * that reads would ever leave unread. */
 int wire_send(Wire *w, WireWriter *out);
+/* Sends what is queued; while `queued` is not 0, call it when the socket is writable. 0, also when a part is
+ * left; -EPIPE and the like. */
+int wire_flush(Wire *w);
 void wire_writer_done(WireWriter *out);
 
 /* Answers a call that nobody here knows, if it wants an answer; everything else is dropped. */

@@ -45,20 +45,16 @@ int bus_serve(sd_event *event, int fd, sd_bus **ret) {
         return 0;
 }
 
-int bus_handle_invoke(Supervisor *s, sd_bus_message *m, Caller *caller, bool oneway) {
+static int method_invoke(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Connection *c = userdata;
         Failure failure;
         Event *e;
 
-        if (event_new(m, caller, oneway, &e, &failure) < 0)
+        if (event_new(m, &e, &failure) < 0)
                 (void) bus_reply_failure(m, &failure, NULL);
         else
-                supervisor_submit(s, e);
+                supervisor_submit(c->supervisor, e);
         return 1;
-}
-
-static int method_invoke(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Connection *c = userdata;
-        return bus_handle_invoke(c->supervisor, m, NULL, false);
 }
 
 static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error) {

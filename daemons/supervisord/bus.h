@@ -24,9 +24,6 @@ Connection *connection_free(Connection *c);
 
 /* A server's end of a connected socket, attached to the loop. Takes the descriptor, also on failure. */
 int bus_serve(sd_event *event, int fd, sd_bus **ret);
-/* A call of Invoke or Send, from outside (`caller` NULL) or from an instance's event. */
-int bus_handle_invoke(Supervisor *s, sd_bus_message *m, Caller *caller, bool oneway);
-
 /* The control interface, in control.c. */
 int control_serve(Connection *c);
 void control_connection_gone(Connection *c);

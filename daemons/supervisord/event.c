@@ -41,6 +41,16 @@ static bool headers_have(char **headers, const char *key) {
         return false;
 }
 
+static int header_add(char ***headers, size_t *n, size_t *bytes, const char *key, const char *value) {
+        int r;
+
+        *bytes += strlen(key) + strlen(value);
+        if (++*n > EVENT_HEADERS_MAX || *bytes > EVENT_HEADERS_BYTES_MAX)
+                return -E2BIG;
+        r = strv_extend(headers, key);
+        return r < 0 ? r : strv_extend(headers, value);
+}
+
 static int headers_read(sd_bus_message *m, char ***ret) {
         _cleanup_(strv_freep) char **headers = NULL;
         size_t n = 0, bytes = 0;
@@ -53,16 +63,10 @@ static int headers_read(sd_bus_message *m, char ***ret) {
                 const char *key, *value;
 
                 r = sd_bus_message_read(m, "{ss}", &key, &value);
-                if (r < 0)
-                        return r;
-                if (r == 0)
+                if (r > 0)
+                        r = header_add(&headers, &n, &bytes, key, value);
+                else if (r == 0)
                         break;
-                bytes += strlen(key) + strlen(value);
-                if (++n > EVENT_HEADERS_MAX || bytes > EVENT_HEADERS_BYTES_MAX)
-                        return -E2BIG;
-                r = strv_extend(&headers, key);
-                if (r >= 0)
-                        r = strv_extend(&headers, value);
                 if (r < 0)
                         return r;
         }
@@ -73,21 +77,18 @@ static int headers_read(sd_bus_message *m, char ***ret) {
         return 0;
 }
 
-/* What a nested call has of the event that made it. */
-static int event_inherit(Event *e, const Event *parent) {
+static int headers_read_wire(WireReader *in, char ***ret) {
+        _cleanup_(strv_freep) char **headers = NULL;
+        _cleanup_(freep) const char **list = NULL;
+        size_t n = 0, bytes = 0, n_list = 0;
         int r;
 
-        memcpy(e->execution, parent->execution, sizeof(e->execution));
-        e->depth = parent->depth + 1;
-        if (!e->oneway && parent->deadline > 0)
-                e->deadline = e->deadline > 0 ? MIN(e->deadline, parent->deadline) : parent->deadline;
-        if (headers_have(e->headers, "traceparent"))
-                return 0;
-        for (char **h = parent->headers; h && h[0]; h += 2)
-                if (streq(h[0], "traceparent")) {
-                        r = strv_extend(&e->headers, h[0]);
-                        return r < 0 ? r : strv_extend(&e->headers, h[1]);
-                }
+        r = wire_read_headers(in, &list, &n_list);
+        for (size_t i = 0; r >= 0 && i < n_list; i++)
+                r = header_add(&headers, &n, &bytes, list[2 * i], list[2 * i + 1]);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(headers);
         return 0;
 }
 
@@ -98,10 +99,33 @@ static int refuse(Failure *ret, SandError kind, const char *message, int r) {
 
 DEFINE_POINTER_CLEANUP(Event *, event_free);
 
+/* What a nested call has of the event that made it. */
+static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
+        int r = 0;
+
+        memcpy(e->execution, parent->execution, sizeof(e->execution));
+        e->depth = parent->depth + 1;
+        if (e->depth > EVENT_DEPTH_MAX)
+                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST, "calls are nested more than 32 deep", -ELOOP);
+        if (!e->oneway && parent->deadline > 0)
+                e->deadline = e->deadline > 0 ? MIN(e->deadline, parent->deadline) : parent->deadline;
+        if (headers_have(e->headers, "traceparent"))
+                return 0;
+        for (char **h = parent->headers; h && h[0] && r >= 0; h += 2)
+                if (streq(h[0], "traceparent")) {
+                        r = strv_extend(&e->headers, h[0]);
+                        if (r >= 0)
+                                r = strv_extend(&e->headers, h[1]);
+                }
+        return r < 0 ? refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", r) : 0;
+}
+
 static void caller_wait(Caller *c, Event *e) {
         bool waits = c->calls;
 
         e->caller = c;
+        if (e->oneway) /* acknowledged before anything else happens */
+                return;
         e->caller_next = c->calls;
         if (e->caller_next)
                 e->caller_next->caller_prev = e;
@@ -111,11 +135,13 @@ static void caller_wait(Caller *c, Event *e) {
 }
 
 /* Before the answer: whoever waited for it runs as soon as it is sent. */
-static void caller_wake(Event *e) {
+static Wire *caller_wake(Event *e) {
         Caller *c = TAKE_PTR(e->caller);
 
         if (!c)
-                return;
+                return NULL;
+        if (e->oneway)
+                return c->wire;
         if (e->caller_prev)
                 e->caller_prev->caller_next = e->caller_next;
         else
@@ -125,6 +151,7 @@ static void caller_wake(Event *e) {
         e->caller_prev = e->caller_next = NULL;
         if (!c->calls)
                 c->changed(c);
+        return c->wire;
 }
 
 void caller_done(Caller *c) {
@@ -137,46 +164,32 @@ void caller_done(Caller *c) {
         c->event = NULL;
 }
 
-int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret, Failure *ret_failure) {
-        _cleanup_(event_freep) Event *e = NULL;
-        const Event *parent = caller ? caller->event : NULL;
-        const char *target, *execution;
-        int r;
+static int refuse_headers(Failure *ret, int r) {
+        return refuse(ret, SAND_ERROR_BAD_REQUEST, "malformed event headers: expected at most 32 pairs of 8 KiB in all", r);
+}
 
-        e = calloc(1, sizeof(Event));
-        if (!e)
-                return refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", -ENOMEM);
-        e->payload = PAYLOAD_EMPTY;
-        e->oneway = oneway;
-        e->accepted_usec = now_usec();
-        e->request = sd_bus_message_ref(request);
-
-        r = sd_bus_message_read(request, SAND_INVOKE_SIGNATURE, &target, &execution, &e->deadline, &e->content_type);
-        if (r < 0)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
-                              "malformed event: expected the arguments " SAND_INVOKE_FULL_SIGNATURE, r);
-        e->target = (char *) target;
-        r = headers_read(request, &e->headers);
-        if (r < 0)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
-                              "malformed event headers: expected at most 32 pairs of 8 KiB in all", r);
-        r = payload_read(request, SAND_PAYLOAD_HARD_MAX, &e->payload);
+static int refuse_payload(Failure *ret, int r) {
         if (r == -EMSGSIZE)
-                return refuse(ret_failure, SAND_ERROR_TOO_LARGE, "the payload is larger than 64 MiB", r);
+                return refuse(ret, SAND_ERROR_TOO_LARGE, "the payload is larger than 64 MiB", r);
         if (r == -EPERM)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST, "the payload's memfd is not sealed", r);
-        if (r < 0)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
-                              "malformed payload: expected a variant of ay, or of h with a sealed memfd", r);
+                return refuse(ret, SAND_ERROR_BAD_REQUEST, "the payload's memfd is not sealed", r);
+        return refuse(ret, SAND_ERROR_BAD_REQUEST,
+                      "malformed payload: expected a variant of ay, or of h with a sealed memfd", r);
+}
 
-        if (parent) {
-                r = event_inherit(e, parent);
-                if (r < 0)
-                        return refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", r);
-                if (e->depth > EVENT_DEPTH_MAX)
-                        return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
-                                      "calls are nested more than 32 deep", -ELOOP);
-        } else if (isempty(execution))
+static Event *event_allocate(bool oneway) {
+        Event *e = calloc(1, sizeof(Event));
+
+        if (e) {
+                e->payload = PAYLOAD_EMPTY;
+                e->oneway = oneway;
+                e->accepted_usec = now_usec();
+        }
+        return e;
+}
+
+static int event_identify(Event *e, const char *execution, Failure *ret_failure) {
+        if (isempty(execution))
                 id_make(e->execution);
         else if (id_is_valid(execution))
                 strcpy(e->execution, execution);
@@ -184,9 +197,77 @@ int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret,
                 return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
                               "malformed execution id: expected 32 lower-case hex digits", -EINVAL);
         id_make(e->invocation);
+        return 0;
+}
 
-        if (parent && !oneway)
-                caller_wait(caller, e);
+int event_new(sd_bus_message *request, Event **ret, Failure *ret_failure) {
+        _cleanup_(event_freep) Event *e = event_allocate(false);
+        const char *execution;
+        int r;
+
+        if (!e)
+                return refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", -ENOMEM);
+        e->request = sd_bus_message_ref(request);
+        r = sd_bus_message_read(request, SAND_INVOKE_SIGNATURE, &e->target, &execution, &e->deadline, &e->content_type);
+        if (r < 0)
+                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
+                              "malformed event: expected the arguments " SAND_INVOKE_FULL_SIGNATURE, r);
+        r = headers_read(request, &e->headers);
+        if (r < 0)
+                return refuse_headers(ret_failure, r);
+        r = payload_read(request, SAND_PAYLOAD_HARD_MAX, &e->payload);
+        if (r < 0)
+                return refuse_payload(ret_failure, r);
+        r = event_identify(e, execution, ret_failure);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(e);
+        return 0;
+}
+
+static int event_read_call(Event *e, const char **ret_execution, Failure *ret_failure) {
+        WireReader in;
+        int r;
+
+        /* More descriptors than the payload's would be held for nothing. */
+        if (!streq(e->call.signature, SAND_INVOKE_FULL_SIGNATURE) || e->call.n_fds > 1)
+                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
+                              "malformed event: expected the arguments " SAND_INVOKE_FULL_SIGNATURE, -EBADMSG);
+        wire_reader_init(&in, &e->call);
+        (void) wire_read_string(&in, &e->target);
+        (void) wire_read_string(&in, ret_execution);
+        (void) wire_read_u64(&in, &e->deadline);
+        r = wire_read_string(&in, &e->content_type);
+        if (r >= 0)
+                r = headers_read_wire(&in, &e->headers);
+        if (r < 0)
+                return refuse_headers(ret_failure, r);
+        r = wire_read_payload_raw(&in, SAND_PAYLOAD_HARD_MAX, &e->payload.data, &e->payload.size, &e->payload.fd);
+        if (r >= 0)
+                r = wire_read_end(&in);
+        return r < 0 ? refuse_payload(ret_failure, r) : 0;
+}
+
+int event_new_nested(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure) {
+        _cleanup_(event_freep) Event *e = event_allocate(oneway);
+        const char *execution = "";
+        int r;
+
+        if (!e)
+                return refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", -ENOMEM);
+        e->call = *call;
+        *call = (WireMessage) {};
+        r = event_read_call(e, &execution, ret_failure);
+        if (r >= 0)
+                r = event_identify(e, caller->event ? NULL : execution, ret_failure);
+        if (r >= 0 && caller->event)
+                r = event_inherit(e, caller->event, ret_failure);
+        if (r < 0) {
+                *call = e->call; /* to be answered */
+                e->call = (WireMessage) {};
+                return r;
+        }
+        caller_wait(caller, e);
         *ret = TAKE_PTR(e);
         return 0;
 }
@@ -194,40 +275,47 @@ int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret,
 Event *event_free(Event *e) {
         if (!e)
                 return NULL;
-        caller_wake(e);
+        (void) caller_wake(e);
         payload_done(&e->payload);
         strv_free(e->headers);
         sd_bus_message_unref(e->request);
+        wire_message_done(&e->call);
         free(e);
         return NULL;
 }
 
 bool event_is_abandoned(const Event *e) {
-        return !e->oneway && sd_bus_is_open(sd_bus_message_get_bus(e->request)) <= 0;
+        if (e->oneway)
+                return false;
+        return e->request ? sd_bus_is_open(sd_bus_message_get_bus(e->request)) <= 0 : !e->caller;
 }
 
-int event_to_handle(const Event *e, sd_bus *bus, uint64_t deadline, sd_bus_message **ret) {
-        sd_bus_message *m = NULL;
+static void put_payload(WireWriter *out, const Payload *payload) {
+        if (payload->fd >= 0)
+                wire_put_memfd(out, payload->fd);
+        else
+                wire_put_payload(out, payload->data, payload->size);
+}
+
+static unsigned payload_fds(const Payload *payload) {
+        return payload->fd >= 0 ? 1 : wire_payload_fds(payload->size);
+}
+
+int event_hand_over(const Event *e, Wire *wire, uint64_t deadline, uint32_t *ret_serial) {
+        WireWriter out;
         int r;
 
-        r = sd_bus_message_new_method_call(bus, &m, NULL, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Handle");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, SAND_INVOKE_SIGNATURE, e->execution, e->invocation, deadline, e->content_type);
-        if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "{ss}");
-        for (char **h = e->headers; r >= 0 && h && h[0]; h += 2)
-                r = sd_bus_message_append(m, "{ss}", h[0], h[1]);
-        if (r >= 0)
-                r = sd_bus_message_close_container(m);
-        if (r >= 0)
-                r = payload_append(m, &e->payload);
-        if (r < 0) {
-                sd_bus_message_unref(m);
-                return r;
-        }
-        *ret = m;
-        return 0;
+        wire_call(wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Handle", SAND_HANDLE_FULL_SIGNATURE,
+                  payload_fds(&e->payload));
+        wire_put_string(&out, e->execution);
+        wire_put_string(&out, e->invocation);
+        wire_put_u64(&out, deadline);
+        wire_put_string(&out, e->content_type);
+        wire_put_headers(&out, (const char *const *) e->headers, strv_length(e->headers) / 2);
+        put_payload(&out, &e->payload);
+        *ret_serial = out.serial;
+        r = wire_send(wire, &out);
+        return r;
 }
 
 int bus_reply_failure(sd_bus_message *call, const Failure *failure, const Usage *usage) {
@@ -249,27 +337,50 @@ int bus_reply_failure(sd_bus_message *call, const Failure *failure, const Usage 
         return r;
 }
 
+int wire_reply_failure(Wire *wire, const WireMessage *call, const Failure *failure, const Usage *usage) {
+        const SandErrorInfo *info = sand_error_info(failure->kind);
+        const Usage none = {};
+        WireWriter out;
+
+        if (call->no_reply)
+                return 0;
+        if (!usage)
+                usage = &none;
+        wire_error(wire, &out, call, info->dbus_name, SAND_ERROR_FULL_SIGNATURE);
+        wire_put_string(&out, strempty(failure->message));
+        wire_put_string(&out, failure->error ?: info->name);
+        wire_put_string(&out, strempty(failure->cause));
+        wire_put_usage(&out, usage->wall_usec, usage->cpu_usec, usage->peak_bytes);
+        return wire_send(wire, &out);
+}
+
 void event_acknowledge(Event *e) {
-        if (!e->oneway || e->answered)
+        WireWriter out;
+        Wire *wire;
+
+        if (!e->oneway)
                 return;
-        (void) sd_bus_reply_method_return(e->request, "s", e->execution);
-        e->answered = true;
+        wire = caller_wake(e);
+        if (!wire || e->call.no_reply)
+                return;
+        wire_reply(wire, &out, &e->call, "s", 0);
+        wire_put_string(&out, e->execution);
+        (void) wire_send(wire, &out);
 }
 
 void event_fail(Event *e, const Failure *failure, const Usage *usage) {
-        caller_wake(e);
-        if (!e->answered)
+        Wire *wire = caller_wake(e);
+
+        if (e->request)
                 (void) bus_reply_failure(e->request, failure, usage);
+        else if (wire)
+                (void) wire_reply_failure(wire, &e->call, failure, usage);
 }
 
-void event_forward(Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
-                   const Payload *payload) {
+static int forward_outside(Event *e, const char *content_type, const Usage *usage, const Payload *payload) {
         sd_bus_message *reply = NULL;
         int r;
 
-        if (e->oneway)
-                return;
-        caller_wake(e);
         r = sd_bus_message_new_method_return(e->request, &reply);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "s(ttt)", content_type, usage->wall_usec, usage->cpu_usec,
@@ -279,7 +390,32 @@ void event_forward(Event *e, sd_bus_message *result, const char *content_type, c
         if (r >= 0)
                 r = sd_bus_message_send(reply);
         sd_bus_message_unref(reply);
-        if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
-                event_fail(e, &(Failure) { .kind = SAND_ERROR_UNAVAILABLE, .message = "cannot pass the result on" },
-                           usage);
+        return r;
+}
+
+static int forward_nested(Event *e, Wire *wire, const char *content_type, const Usage *usage, const Payload *payload) {
+        WireWriter out;
+
+        wire_reply(wire, &out, &e->call, SAND_REPLY_FULL_SIGNATURE, payload_fds(payload));
+        wire_put_string(&out, content_type);
+        wire_put_usage(&out, usage->wall_usec, usage->cpu_usec, usage->peak_bytes);
+        put_payload(&out, payload);
+        return wire_send(wire, &out);
+}
+
+void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload) {
+        static const Failure failure = { .kind = SAND_ERROR_UNAVAILABLE, .message = "cannot pass the result on" };
+        Wire *wire = caller_wake(e);
+        int r = 0;
+
+        if (e->request)
+                r = forward_outside(e, content_type, usage, payload);
+        else if (wire && !e->oneway && !e->call.no_reply)
+                r = forward_nested(e, wire, content_type, usage, payload);
+        if (r >= 0 || r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)
+                return;
+        if (e->request)
+                (void) bus_reply_failure(e->request, &failure, usage);
+        else
+                (void) wire_reply_failure(wire, &e->call, &failure, usage);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The thing that travels: a payload on its way to one function, and the caller that waits for the answer. An
- * event keeps its caller's message alive and points into it; its bytes are never walked nor copied
- * before they go into the message for the instance. */
+/* The thing that travels: a payload on its way to one function, and the caller that waits for the answer. It
+ * comes from outside, over sd-bus, or from an instance, over its wire. An event keeps its caller's message alive
+ * and points into it; its bytes are never walked, and copied by nobody but the kernel on their way from one
+ * instance to another. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 
 #include "error.h"
 #include "payload.h"
+#include "wire.h"
 
 #define EVENT_ID_LENGTH 32
 #define EVENT_HEADERS_MAX 32U
@@ -35,38 +37,41 @@ typedef struct Caller Caller;
 /* Who makes nested calls: an instance with its event. `changed` is called when it begins to wait for an answer, and
  * right before the answer that it waited for is sent to it. */
 struct Caller {
-        const Event *event;
-        Event *calls; /* unanswered ones, oneway ones apart */
+        const Event *event; /* NULL: it has none; what it calls then is an execution of its own */
+        Wire *wire;
+        Event *calls;       /* that it waits for */
         void (*changed)(Caller *c);
 };
 
 struct Event {
         Event *next;             /* in the function's queue */
-        sd_bus_message *request; /* the caller's Invoke or Send */
-        char *target;            /* function's name, within `request` */
+        sd_bus_message *request; /* the caller's Invoke, from outside; or ... */
+        WireMessage call;        /* ... an instance's Invoke or Send */
+        const char *target;      /* function's name, within the request */
         const char *content_type;
         char **headers;          /* key, value, ..., NULL; or NULL */
         Payload payload;
         char execution[EVENT_ID_LENGTH + 1], invocation[EVENT_ID_LENGTH + 1];
         uint64_t accepted_usec;
         uint64_t deadline; /* CLOCK_MONOTONIC usec; the queue and the run end here */
-        Caller *caller;          /* of a nested call; NULL: from outside, answered, or the caller is gone */
+        Caller *caller;          /* an instance; NULL: from outside, answered, or the caller is gone */
         Event *caller_prev, *caller_next;
         unsigned depth;
-        bool oneway;   /* Send: nobody waits for the result ... */
-        bool answered; /* ... and the caller knows that it is queued */
+        bool oneway;             /* Send: nobody waits for the result */
 };
 
-/* Reads an Invoke or Send. The event that `caller` handles gives its execution, deadline and trace; NULL: a
- * caller from outside. On failure *ret_failure says what to answer. */
-int event_new(sd_bus_message *request, Caller *caller, bool oneway, Event **ret, Failure *ret_failure);
+/* Reads an Invoke from outside. On failure *ret_failure says what to answer. */
+int event_new(sd_bus_message *request, Event **ret, Failure *ret_failure);
+/* Reads an Invoke or Send from an instance and takes the message over, also on failure. The event that `caller`
+ * handles gives its execution, deadline and trace. */
+int event_new_nested(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure);
 Event *event_free(Event *e);
 
 /* The caller waits for no answer any more: its event is over. */
 void caller_done(Caller *c);
 
-/* The message that hands the event to an instance. */
-int event_to_handle(const Event *e, sd_bus *bus, uint64_t deadline, sd_bus_message **ret);
+/* Hands the event to an instance: *ret_serial is its reply's. */
+int event_hand_over(const Event *e, Wire *wire, uint64_t deadline, uint32_t *ret_serial);
 
 /* Nobody waits for the answer any more. */
 bool event_is_abandoned(const Event *e);
@@ -75,11 +80,11 @@ bool event_is_abandoned(const Event *e);
 void event_acknowledge(Event *e);
 /* Answers the caller; a caller that is gone is no error. `usage` may be NULL. */
 void event_fail(Event *e, const Failure *failure, const Usage *usage);
-void event_forward(Event *e, sd_bus_message *result, const char *content_type, const Usage *usage,
-                   const Payload *payload);
+void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload);
 
-/* Answers any method call with an error of the vocabulary. */
+/* Answers any method call with an error of the vocabulary; `usage` may be NULL. */
 int bus_reply_failure(sd_bus_message *call, const Failure *failure, const Usage *usage);
+int wire_reply_failure(Wire *wire, const WireMessage *call, const Failure *failure, const Usage *usage);
 
 void id_make(char ret[static EVENT_ID_LENGTH + 1]);
 bool id_is_valid(const char *s);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -70,30 +71,91 @@ bool instance_free_long(Instance *i, uint64_t now) {
         return false;
 }
 
-static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+/* Its messages. */
+
+static void on_ready(Instance *i) {
+        if (i->state != INSTANCE_STARTING || i->ready)
+                return;
+        i->ready = true;
+        if (i->child.pid > 0) {
+                worker_move(i->worker, i, INSTANCE_WAITING);
+                worker_instance_ready(i->worker);
+        }
+}
+
+static void on_invoke(Instance *i, WireMessage *m, bool oneway) {
+        Failure failure;
+        Event *e;
+
+        if (event_new_nested(&i->caller, m, oneway, &e, &failure) < 0)
+                (void) wire_reply_failure(&i->wire, m, &failure, NULL);
+        else
+                supervisor_submit(supervisor_of(i), e);
+}
+
+static void on_result(Instance *i, const WireMessage *m);
+
+static void on_message(Instance *i, WireMessage *m) {
+        bool call = m->type == WIRE_CALL && m->interface && streq(m->interface, SAND_APP_INTERFACE);
+
+        if (i->handle != 0 && (m->type == WIRE_REPLY || m->type == WIRE_ERROR) && m->reply_serial == i->handle)
+                on_result(i, m);
+        else if (call && streq(m->member, "Invoke"))
+                on_invoke(i, m, false);
+        else if (call && streq(m->member, "Send"))
+                on_invoke(i, m, true);
+        else if (m->type == WIRE_SIGNAL && streq(m->interface, SAND_INSTANCE_INTERFACE) && streq(m->member, "Ready"))
+                on_ready(i);
+        else
+                (void) wire_refuse(&i->wire, m);
+}
+
+static void on_end_of_file(Instance *i) {
+        i->io = sd_event_source_disable_unref(i->io); /* out of epoll; the descriptor is closed with the rest */
+        if (i->state == INSTANCE_BUSY)
+                child_kill(&i->child); /* its end says what happened */
+        else if (i->state != INSTANCE_ENDED)
+                instance_end(i);
+}
+
+/* Something waits for room in the socket. */
+static void on_queued(Wire *w) {
+        Instance *i = CONTAINER_OF(w, Instance, wire);
+
+        if (i->io)
+                (void) sd_event_source_set_io_events(i->io, EPOLLIN | EPOLLOUT);
+}
+
+/* One turn: the messages that are there, in one system call if they are short. False: there was none. */
+static bool instance_read(Instance *i) {
+        bool any = false;
+
+        do {
+                WireMessage m;
+                int r = wire_receive(&i->wire, USEC_INFINITY, &m);
+
+                if (r == -EAGAIN)
+                        break;
+                if (r <= 0) {
+                        on_end_of_file(i);
+                        break;
+                }
+                any = true;
+                on_message(i, &m);
+                wire_message_done(&m);
+        } while (i->io && wire_pending(&i->wire));
+        return any;
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Instance *i = userdata;
 
-        if (sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Invoke"))
-                return bus_handle_invoke(supervisor_of(i), m, i->event ? &i->caller : NULL, false);
-        if (sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Send"))
-                return bus_handle_invoke(supervisor_of(i), m, i->event ? &i->caller : NULL, true);
-        if (sd_bus_message_is_signal(m, SAND_INSTANCE_INTERFACE, "Ready")) {
-                if (i->state == INSTANCE_STARTING && !i->ready) {
-                        i->ready = true;
-                        if (i->child.pid > 0) {
-                                worker_move(i->worker, i, INSTANCE_WAITING);
-                                worker_instance_ready(i->worker);
-                        }
-                }
-                return 1;
-        }
-        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Local", "Disconnected")) {
-                if (i->state == INSTANCE_BUSY)
-                        child_kill(&i->child); /* its end says what happened */
-                else if (i->state != INSTANCE_ENDED)
-                        instance_end(i);
-                return 1;
-        }
+        if (revents & EPOLLOUT && wire_flush(&i->wire) < 0)
+                on_end_of_file(i);
+        else if (revents & ~EPOLLOUT)
+                (void) instance_read(i);
+        if (i->io && revents & EPOLLOUT && i->wire.queued == 0)
+                (void) sd_event_source_set_io_events(i->io, EPOLLIN);
         return 0;
 }
 
@@ -109,7 +171,8 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
                 return -ENOMEM;
         i->worker = worker_ref(worker);
         i->output = OUTPUT_NULL;
-        i->caller.changed = on_caller_changed;
+        i->wire.fd = -EBADF;
+        i->caller = (Caller) { .wire = &i->wire, .changed = on_caller_changed };
         i->cpu = cpu; /* binds itself once it is ready */
 
         r = output_open(&i->output, worker->supervisor, worker->spec->name, &log_fd);
@@ -118,10 +181,8 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         theirs = fds[1];
-        r = bus_serve(worker->supervisor->event, fds[0], &i->bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_add_filter(i->bus, NULL, on_message, i);
+        wire_init_server(&i->wire, fds[0], on_queued);
+        r = sd_event_add_io(worker->supervisor->event, &i->io, fds[0], EPOLLIN, on_io, i);
         if (r < 0)
                 return r;
 
@@ -134,12 +195,10 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
 }
 
 static void instance_disconnect(Instance *i) {
-        if (!i->bus)
-                return;
         /* Out of epoll before it is closed: a child's copy would keep a dead entry alive. */
-        (void) sd_bus_detach_event(i->bus);
-        sd_bus_close(i->bus);
-        i->bus = sd_bus_unref(i->bus);
+        i->io = sd_event_source_disable_unref(i->io);
+        if (i->wire.fd >= 0)
+                wire_done(&i->wire);
 }
 
 Instance *instance_free(Instance *i) {
@@ -218,7 +277,7 @@ static void event_done(Instance *i, const char *result) {
         Supervisor *s = supervisor_of(i);
         Function *f = i->worker->userdata;
 
-        caller_done(&i->caller);
+        i->caller.event = NULL; /* what it still waits for is answered if it serves on */
         f->running--;
         s->n_running--;
         i->event = event_free(i->event);
@@ -240,7 +299,7 @@ static void on_exit_of_instance(Child *child, int status, const struct rusage *r
         char text[256] = "";
 
         /* What it still sent comes first, or a reply is lost. */
-        while (i->state == INSTANCE_BUSY && i->bus && sd_bus_process(i->bus, NULL) > 0)
+        while (i->state == INSTANCE_BUSY && i->io && instance_read(i))
                 ;
 
         i->usage.cpu_usec = (uint64_t) ru->ru_utime.tv_sec * USEC_PER_SEC + (uint64_t) ru->ru_utime.tv_usec +
@@ -305,33 +364,59 @@ static SandError kind_of_error(const char *dbus_name) {
         }
 }
 
-static const char *forward_error(Instance *i, sd_bus_message *m) {
-        Failure failure = {
-                .kind = kind_of_error(sd_bus_message_get_error(m)->name),
-                .message = sd_bus_message_get_error(m)->message,
-        };
+/* Its words about what it used; its wall time we know better. */
+static int read_usage(WireReader *in, Usage *usage) {
         uint64_t wall;
 
-        if (sd_bus_message_read(m, "sss(ttt)", &failure.message, &failure.error, &failure.cause, &wall,
-                                &i->usage.cpu_usec, &i->usage.peak_bytes) < 0)
-                failure.error = failure.cause = NULL;
+        (void) wire_read_align(in, 8);
+        (void) wire_read_u64(in, &wall);
+        (void) wire_read_u64(in, &usage->cpu_usec);
+        return wire_read_u64(in, &usage->peak_bytes);
+}
+
+static const char *forward_error(Instance *i, const WireMessage *m) {
+        Failure failure = { .kind = kind_of_error(m->error) };
+        Usage usage = i->usage;
+        WireReader in;
+
+        wire_reader_init(&in, m);
+        if (*m->signature == 's')
+                (void) wire_read_string(&in, &failure.message);
+        if (streq(m->signature, SAND_ERROR_FULL_SIGNATURE)) {
+                (void) wire_read_string(&in, &failure.error);
+                (void) wire_read_string(&in, &failure.cause);
+                if (read_usage(&in, &usage) >= 0)
+                        i->usage = usage;
+        }
         event_fail(i->event, &failure, &i->usage);
         return sand_error_info(failure.kind)->name;
 }
 
-static const char *forward_result(Instance *i, sd_bus_message *m) {
-        Payload payload = PAYLOAD_EMPTY;
-        const char *content_type;
-        Failure failure;
-        uint64_t wall;
+static int read_result(const Instance *i, const WireMessage *m, const char **ret_content_type, Usage *usage,
+                       Payload *ret) {
+        WireReader in;
         int r;
 
-        r = sd_bus_message_read(m, "s(ttt)", &content_type, &wall, &i->usage.cpu_usec, &i->usage.peak_bytes);
-        if (r >= 0)
-                r = payload_read(m, i->worker->spec->payload_max, &payload);
+        if (!streq(m->signature, SAND_REPLY_FULL_SIGNATURE))
+                return -EBADMSG;
+        wire_reader_init(&in, m);
+        (void) wire_read_string(&in, ret_content_type);
+        (void) read_usage(&in, usage);
+        r = wire_read_payload_raw(&in, i->worker->spec->payload_max, &ret->data, &ret->size, &ret->fd);
+        return r < 0 ? r : wire_read_end(&in);
+}
+
+static const char *forward_result(Instance *i, const WireMessage *m) {
+        Payload payload = PAYLOAD_EMPTY;
+        const char *content_type = "";
+        Usage usage = i->usage;
+        Failure failure;
+        int r;
+
+        r = read_result(i, m, &content_type, &usage, &payload);
         if (r >= 0) {
-                event_forward(i->event, m, content_type, &i->usage, &payload);
-                payload_done(&payload);
+                i->usage = usage;
+                event_forward(i->event, content_type, &i->usage, &payload);
                 return "ok";
         }
         if (r == -EMSGSIZE)
@@ -343,20 +428,15 @@ static const char *forward_result(Instance *i, sd_bus_message *m) {
         return sand_error_info(failure.kind)->name;
 }
 
-static int on_result(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Instance *i = userdata;
+static void on_result(Instance *i, const WireMessage *m) {
         Worker *w = i->worker;
         unsigned events = w->spec->events;
         const char *result;
 
-        /* sd-bus says this of a connection that ended: the process's own end says more. */
-        if (sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY)) {
-                child_kill(&i->child);
-                return 1;
-        }
+        i->handle = 0;
         instance_rests(i);
         i->usage = (Usage) { .wall_usec = usec_sub(now_usec(), i->started_usec) };
-        result = sd_bus_message_is_method_error(m, NULL) ? forward_error(i, m) : forward_result(i, m);
+        result = m->type == WIRE_ERROR ? forward_error(i, m) : forward_result(i, m);
         function_learn(w->userdata, &i->usage);
         event_done(i, result);
 
@@ -365,24 +445,18 @@ static int on_result(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         else {
                 write_receipt(i, NULL);
                 worker_move(w, i, INSTANCE_WAITING);
-                worker_instance_ready(w);
-                return 1;
         }
-        worker_instance_ready(w); /* there is room for another one */
-        return 1;
+        worker_instance_ready(w); /* it can take another one, or there is room for another one */
 }
 
 int instance_handle(Instance *i, Event *e, uint64_t deadline) {
-        sd_bus_message *m = NULL;
         int r;
 
         assert(i->state == INSTANCE_WAITING);
         instance_computes(i);
-        r = event_to_handle(e, i->bus, deadline, &m);
-        if (r >= 0)
-                r = sd_bus_call_async(i->bus, NULL, m, on_result, i, UINT64_MAX);
-        sd_bus_message_unref(m);
+        r = event_hand_over(e, &i->wire, deadline, &i->handle);
         if (r < 0) {
+                i->handle = 0;
                 instance_rests(i);
                 return r;
         }
@@ -395,7 +469,7 @@ int instance_handle(Instance *i, Event *e, uint64_t deadline) {
         memcpy(i->invocation, e->invocation, sizeof(i->invocation));
         i->output.execution = i->execution;
         i->output.invocation = i->invocation;
-        i->started_usec = now_usec();
+        i->started_usec = i->computing_usec;
         i->queued_usec = usec_sub(i->started_usec, e->accepted_usec);
         i->deadline = deadline;
         worker_move(i->worker, i, INSTANCE_BUSY);

@@ -8,8 +8,6 @@
  * An instance that has answered lingers: it sleeps until housekeeping closes its socket, so that its exit does
  * not run before the caller wakes. From ENDED on it counts no more as one of the function's. */
 
-#include <systemd/sd-bus.h>
-
 #include "children.h"
 #include "event.h"
 #include "output.h"
@@ -24,7 +22,9 @@ struct Instance {
         InstanceState state;
         Child child;
         Output output;
-        sd_bus *bus;
+        Wire wire;
+        sd_event_source *io;    /* of the wire; NULL: it is closed */
+        uint32_t handle;        /* serial of the Handle that is unanswered; 0: none */
         bool ready;             /* has said so */
         Instance *prev, *next;  /* in the list of its state; NEW: in none */
 
