@@ -364,8 +364,8 @@ bool function_housekeeping(Function *f, uint64_t now) {
         if (idle < f->target && have < f->spec->max && !f->supervisor->stopping &&
             now > w->fork_failed_usec + FORK_RETRY_USEC)
                 (void) worker_fork(w, MIN(f->target - idle, f->spec->max - have), pool_cpu(f));
-        else if (w->waiting.n > f->target && idle > f->target)
-                worker_trim(w, MIN(w->waiting.n, idle - f->target));
+        else if (f->target == f->spec->warm && idle > f->target && now > f->arrival_usec + POOL_IDLE_USEC)
+                worker_trim(w, MIN(w->waiting.n, idle - f->target)); /* while events arrive they are used */
         return f->target > f->spec->warm || f->n_queued > 0;
 }
 

@@ -27,7 +27,7 @@ static Supervisor *supervisor_of(Instance *i) {
 /* Placement (placement.h). */
 
 static void instance_bind(Instance *i, int cpu) {
-        if (i->cpu == cpu || i->child.pid <= 0 || !placement_bind(&supervisor_of(i)->placement, i->child.pid, cpu))
+        if ((i->cpu == cpu && cpu != PLACEMENT_AWAY) || i->child.pid <= 0 || !placement_bind(&supervisor_of(i)->placement, i->child.pid, cpu))
                 return;
         i->cpu = cpu;
 }
@@ -173,7 +173,7 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
         i->output = OUTPUT_NULL;
         i->wire.fd = -EBADF;
         i->caller = (Caller) { .wire = &i->wire, .changed = on_caller_changed };
-        i->cpu = cpu; /* binds itself once it is ready */
+        i->cpu = cpu >= 0 ? cpu : worker->where; /* binds itself once it is ready */
 
         r = output_open(&i->output, worker->supervisor, worker->spec->name, &log_fd);
         if (r < 0)
@@ -228,7 +228,7 @@ void instance_end(Instance *i) {
 
 void instance_reclaim(Instance *i, uint64_t now) {
         if (i->closed_usec == 0) {
-                instance_bind(i, -1); /* its exit is in nobody's way */
+                instance_bind(i, placement_aside(&supervisor_of(i)->placement)); /* its exit is in nobody's way */
                 instance_disconnect(i);
                 i->closed_usec = now;
         } else if (now > i->closed_usec + EXIT_GRACE_USEC)

@@ -9,7 +9,9 @@
 /* The supervisor looks that often whether it waits for its CPU ... */
 #define LOOK_USEC (250 * USEC_PER_MSEC)
 /* ... and does not want to for more than that part of the time. */
-#define DELAY_PART 4U
+#define DELAY_PART 2U
+/* Then it leaves itself to the scheduler for so long. */
+#define FREE_USEC (50 * USEC_PER_MSEC)
 
 void placement_init(Placement *p) {
         const char *mode = getenv("SAND_PLACEMENT");
@@ -37,13 +39,14 @@ void placement_done(Placement *p) {
         p->schedstat_fd = safe_close(p->schedstat_fd);
 }
 
-bool placement_bind(const Placement *p, pid_t pid, int cpu) {
-        cpu_set_t set;
+bool placement_bind(const Placement *p, pid_t pid, int where) {
+        cpu_set_t set = p->home;
 
-        if (cpu < 0)
-                return sched_setaffinity(pid, sizeof(p->home), &p->home) >= 0;
-        CPU_ZERO(&set);
-        CPU_SET(cpu, &set);
+        if (where >= 0) {
+                CPU_ZERO(&set);
+                CPU_SET(where, &set);
+        } else if (where == PLACEMENT_AWAY && p->cpu >= 0)
+                CPU_CLR(p->cpu, &set);
         return sched_setaffinity(pid, sizeof(set), &set) >= 0;
 }
 
@@ -92,6 +95,6 @@ bool placement_housekeeping(Placement *p, bool idle, uint64_t now) {
         (void) placement_bind(p, 0, -1);
         p->cpu = -1;
         if (!idle) /* until then the scheduler moves it as it likes */
-                p->free_until_usec = usec_add(now, LOOK_USEC);
+                p->free_until_usec = usec_add(now, FREE_USEC);
         return false;
 }

@@ -28,6 +28,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Where a process may run, if not on one CPU. AWAY: not on the supervisor's. */
+#define PLACEMENT_FREE (-1)
+#define PLACEMENT_AWAY (-2)
+
 /* CPU time of an event, microseconds, up to which a function's instances follow. */
 #define PLACEMENT_SHORT_USEC 1000U
 
@@ -45,9 +49,13 @@ typedef struct Placement {
 
 void placement_init(Placement *p);
 void placement_done(Placement *p);
-/* The CPU to bind an instance to that runs alone; -1: none now. `now` is CLOCK_MONOTONIC usec. */
+/* The CPU for an instance that runs alone, or PLACEMENT_FREE. `now` is CLOCK_MONOTONIC usec. */
 int placement_follow(Placement *p, uint64_t now);
-/* Binds a process to `cpu`, -1: sets it free. False: it cannot be. */
-bool placement_bind(const Placement *p, pid_t pid, int cpu);
+/* Where forks and exits are in nobody's way. */
+static inline int placement_aside(const Placement *p) {
+        return p->cpu >= 0 ? PLACEMENT_AWAY : PLACEMENT_FREE;
+}
+/* Puts a process on a CPU, or where it says. False: it cannot be. */
+bool placement_bind(const Placement *p, pid_t pid, int where);
 /* Sets the supervisor free when it was idle or has to wait for its CPU. True: look again. */
 bool placement_housekeeping(Placement *p, bool idle, uint64_t now);

@@ -273,6 +273,7 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
                 .userdata = userdata,
                 .output = OUTPUT_NULL,
                 .n_ref = 1,
+                .where = PLACEMENT_FREE,
                 .started_usec = now_usec(),
         };
         r = worker_spawn(w, &fd);
@@ -353,11 +354,25 @@ static int fork_request_send(Worker *w, ForkRequest *q, int cpu, int (*fds)[2]) 
         return r;
 }
 
+/* It forks, and what it forks prepares itself, beside the supervisor's CPU. */
+static void worker_place(Worker *w) {
+        const Placement *p = &w->supervisor->placement;
+        int where = placement_aside(p);
+
+        if (where == w->where && (where == PLACEMENT_FREE || p->cpu == w->away_from))
+                return;
+        if (placement_bind(p, w->pid, where)) {
+                w->where = where;
+                w->away_from = p->cpu;
+        }
+}
+
 int worker_fork(Worker *w, unsigned n, int cpu) {
         int fds[FORK_BATCH_MAX][2], r = 0;
         ForkRequest *q;
 
         assert(w->state == WORKER_READY);
+        worker_place(w);
         n = MIN(n, FORK_BATCH_MAX);
         q = calloc(1, sizeof(ForkRequest) + n * sizeof(Instance *));
         if (!q)

@@ -30,6 +30,7 @@ struct Worker {
         sd_event_source *load_timeout;
         worker_handler_t handler;
         void *userdata; /* a Function, or a Prepare before that */
+        int where, away_from;           /* placement.h; the CPU of AWAY */
         InstanceList starting, waiting; /* busy and ended ones are in the supervisor's lists */
         unsigned n_busy;
         uint64_t started_usec;

@@ -16,6 +16,8 @@
 #endif
 
 #define PAGE 4096U
+/* What the kernel maps of a file around a page that is read, if it is cached (fault_around_bytes). */
+#define FAULT_AROUND (64U * 1024U)
 #define HUGE_PAGE (2U * 1024U * 1024U)
 
 /* The first instances are learned from one after another; later one in so many: what events touch may change. */
@@ -23,6 +25,8 @@
 #define LEARN_EVERY 512U
 /* One that gives no answer is given up after so many forks. */
 #define LEARN_AGAIN 64U
+/* /proc/self/maps beyond this is not looked at: a thousand mappings. */
+#define MAPS_MAX (128U * 1024U)
 /* A mapping of which most is empty takes too long to read. */
 #define MAPPING_MAX (UINT64_C(4) * 1024 * 1024 * 1024)
 
@@ -36,63 +40,72 @@ typedef struct Mapping {
         bool readable, writable, shared, anonymous;
 } Mapping;
 
-static bool next_mapping(FILE *maps, Mapping *ret) {
-        char line[512], permissions[5];
+/* All of /proc/self/maps as a string, cut where `size` ends. */
+static void read_maps(char *text, size_t size) {
+        int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+        size_t n = 0;
+        ssize_t l;
+
+        while (fd >= 0 && n < size - 1 && (l = read(fd, text + n, size - 1 - n)) > 0)
+                n += (size_t) l;
+        text[n] = 0;
+        (void) safe_close(fd);
+}
+
+/* Takes one line of that. */
+static bool next_mapping(const char **text, Mapping *ret) {
+        const char *line = *text, *end = strchr(line, '\n');
+        char permissions[5];
         uint64_t inode;
 
-        for (;;) {
-                if (!fgets(line, sizeof(line), maps))
-                        return false;
-                if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %" SCNu64, &ret->start, &ret->end, permissions,
+        if (!end || sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %" SCNu64, &ret->start, &ret->end, permissions,
                            &inode) != 4)
-                        continue; /* the rest of a long name */
-                *ret = (Mapping) {
-                        .start = ret->start,
-                        .end = ret->end,
-                        .readable = permissions[0] == 'r',
-                        .writable = permissions[1] == 'w',
-                        .shared = permissions[3] == 's',
-                        .anonymous = inode == 0 && !strstr(line, "[v"), /* [vdso], [vvar], [vsyscall] */
-                };
-                return true;
+                return false;
+        ret->readable = permissions[0] == 'r';
+        ret->writable = permissions[1] == 'w';
+        ret->shared = permissions[3] == 's';
+        ret->anonymous = inode == 0 && !memmem(line, (size_t) (end - line), "[v", 2); /* [vdso], [vvar] */
+        *text = end + 1;
+        return true;
+}
+
+static void into_huge_pages(const Mapping *m) {
+        /* Both are hints: an older kernel, or one without huge pages, refuses them. */
+        (void) madvise((void *) m->start, m->end - m->start, MADV_HUGEPAGE);
+        for (uint64_t a = (m->start + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE; a + HUGE_PAGE <= m->end; a += HUGE_PAGE) {
+                uint8_t resident[HUGE_PAGE / PAGE];
+
+                /* What nobody has touched yet stays free. */
+                if (mincore((void *) a, HUGE_PAGE, resident) >= 0 && memchr(resident, 1, sizeof(resident)))
+                        (void) madvise((void *) a, HUGE_PAGE, MADV_COLLAPSE);
         }
 }
 
 void pages_settle(void) {
-        _cleanup_(freep) Mapping *large = NULL;
-        size_t n = 0;
-        FILE *maps;
+        _cleanup_(freep) char *text = malloc(MAPS_MAX);
+        const char *p = text;
         Mapping m;
 
         (void) malloc_trim(0);
-        maps = fopen("/proc/self/maps", "re");
-        if (!maps)
+        if (!text)
                 return;
-        large = calloc(PAGES_RANGES_MAX, sizeof(Mapping));
-        while (large && n < PAGES_RANGES_MAX && next_mapping(maps, &m))
+        read_maps(text, MAPS_MAX);
+        while (next_mapping(&p, &m))
                 if (m.anonymous && m.writable && !m.shared && m.end - m.start >= 2 * HUGE_PAGE)
-                        large[n++] = m;
-        (void) fclose(maps);
-
-        for (size_t i = 0; i < n; i++) {
-                /* Both are hints: an older kernel, or one without huge pages, refuses them. */
-                (void) madvise((void *) large[i].start, large[i].end - large[i].start, MADV_HUGEPAGE);
-                for (uint64_t a = (large[i].start + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-                     a + HUGE_PAGE <= large[i].end; a += HUGE_PAGE) {
-                        uint8_t resident[HUGE_PAGE / PAGE];
-
-                        /* What nobody has touched yet stays free. */
-                        if (mincore((void *) a, HUGE_PAGE, resident) >= 0 && memchr(resident, 1, sizeof(resident)))
-                                (void) madvise((void *) a, HUGE_PAGE, MADV_COLLAPSE);
-                }
-        }
+                        into_huge_pages(&m);
 }
 
-/* One list, in the order of addresses, with what has no room left out. */
-struct PageList {
+/* Pages in the order of their addresses; what has no room is left out. */
+typedef struct PageList {
         PageRange ranges[PAGES_RANGES_MAX];
         size_t n, own, seen;
+} PageList;
+
+/* With all that looking needs, so that it does not touch the memory that it looks at. */
+struct PageShared {
+        PageList list;
         _Atomic bool done;
+        char maps[MAPS_MAX];
 };
 
 static bool list_is_sound(const PageRange *ranges, size_t n) {
@@ -108,13 +121,13 @@ static bool list_is_sound(const PageRange *ranges, size_t n) {
 }
 
 static void take_list(Pages *p) {
-        size_t n = p->shared->n;
+        size_t n = p->shared->list.n;
         PageRange *ranges = n > 0 && n <= PAGES_RANGES_MAX ? malloc(n * sizeof(PageRange)) : NULL;
 
         p->pending = false;
         if (!ranges)
                 return;
-        memcpy(ranges, p->shared->ranges, n * sizeof(PageRange)); /* its writer may still be there */
+        memcpy(ranges, p->shared->list.ranges, n * sizeof(PageRange)); /* its writer may still be there */
         if (!list_is_sound(ranges, n)) {
                 free(ranges);
                 return;
@@ -132,7 +145,7 @@ bool pages_before_fork(Pages *p) {
         if (p->n_forks < (p->pending ? LEARN_AGAIN : p->n_learned < LEARN_FIRST ? 1 : LEARN_EVERY))
                 return false;
         if (!p->shared) {
-                p->shared = mmap(NULL, sizeof(PageList), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+                p->shared = mmap(NULL, sizeof(PageShared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
                 if (p->shared == MAP_FAILED) {
                         p->shared = NULL;
                         return false;
@@ -141,12 +154,12 @@ bool pages_before_fork(Pages *p) {
         p->n_forks = 0;
         p->pending = true;
         p->shared->done = false;
-        return madvise(p->shared, sizeof(PageList), MADV_DOFORK) >= 0;
+        return madvise(p->shared, sizeof(PageShared), MADV_DOFORK) >= 0;
 }
 
 void pages_after_fork(Pages *p, bool learn) {
         if (learn) /* the others don't have it */
-                (void) madvise(p->shared, sizeof(PageList), MADV_DONTFORK);
+                (void) madvise(p->shared, sizeof(PageShared), MADV_DONTFORK);
 }
 
 void pages_populate(const Pages *p) {
@@ -159,6 +172,9 @@ static void list_add(PageList *l, uint64_t address, bool own) {
         PageRange *last = l->n > 0 ? l->ranges + l->n - 1 : NULL;
         size_t *count = own ? &l->own : &l->seen;
 
+        /* The fault of one page maps its neighbours, too. */
+        if (!own && last && !last->own && address / FAULT_AROUND == last->start / FAULT_AROUND)
+                return;
         if (*count >= (own ? PAGES_OWN_MAX : PAGES_SEEN_MAX))
                 return;
         if (last && last->own == own && last->start + (uint64_t) last->n * PAGE == address)
@@ -205,16 +221,14 @@ static int open_pagemap(void) {
 
 void pages_report(const Pages *p) {
         _cleanup_(closep) int pagemap = open_pagemap();
-        FILE *maps = fopen("/proc/self/maps", "re");
-        PageList *l = p->shared;
+        const char *text = p->shared->maps;
+        PageList *l = &p->shared->list;
         Mapping m;
 
         l->n = l->own = l->seen = 0;
-        if (maps && pagemap >= 0)
-                while (next_mapping(maps, &m))
-                        if (m.readable && !m.shared && m.end - m.start <= MAPPING_MAX)
-                                list_mapping(l, pagemap, &m);
-        if (maps)
-                (void) fclose(maps);
-        l->done = true;
+        read_maps(p->shared->maps, sizeof(p->shared->maps));
+        while (pagemap >= 0 && next_mapping(&text, &m))
+                if (m.readable && !m.shared && m.end - m.start <= MAPPING_MAX)
+                        list_mapping(l, pagemap, &m);
+        p->shared->done = true;
 }

@@ -26,11 +26,11 @@ typedef struct PageRange {
         uint32_t own;   /* 1: written by events; 0: read */
 } PageRange;
 
-typedef struct PageList PageList;
+typedef struct PageShared PageShared;
 
 /* Zeroed at the beginning. */
 typedef struct Pages {
-        PageList *shared;   /* with the instance that is learned from */
+        PageShared *shared; /* with the instance that is learned from */
         bool pending;       /* it has not answered yet */
         unsigned n_forks;   /* since it was made */
         unsigned n_learned; /* lists so far */
@@ -48,5 +48,5 @@ void pages_after_fork(Pages *p, bool learn);
 
 /* In an instance that waits: faults the learned pages in. */
 void pages_populate(const Pages *p);
-/* In an instance to learn from that has answered: reports which pages it has. */
+/* In an instance to learn from, after its first answer: reports which pages it has. */
 void pages_report(const Pages *p);
