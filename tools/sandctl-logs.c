@@ -4,7 +4,9 @@
  * fields narrow it down. */
 
 #include <stdio.h>
+#include <unistd.h>
 
+#include "protocol.h"
 #include "sandctl.h"
 
 /* A word for journalctl, where there is a value. */
@@ -57,6 +59,15 @@ static bool execution_is_valid(const char *s) {
         return strlen(s) == 32 && s[strspn(s, "0123456789abcdef")] == '\0';
 }
 
+/* What was removed has left its log; a name that is misspelt has none. */
+static void note_absence(const char *app) {
+        char path[256];
+
+        (void) snprintf(path, sizeof(path), SAND_CATALOGUE_DIR "/%s.json", app);
+        if (access(path, F_OK) < 0 && errno == ENOENT)
+                say("No application \"%s\" is deployed here. This is what is left of its log:", app);
+}
+
 int verb_logs(int argc, char **argv) {
         _cleanup_(strv_freep) char **arguments = NULL;
         char *slash = strchr(argv[0], '/');
@@ -79,6 +90,7 @@ int verb_logs(int argc, char **argv) {
         r = journalctl_arguments(argv[0], function, &arguments);
         if (r < 0)
                 return fail_errno(r, "Out of memory.");
+        note_absence(argv[0]);
         (void) execvp("journalctl", arguments);
         return fail_errno(-errno, "Failed to execute journalctl: %m");
 }

@@ -8,11 +8,13 @@
 
 #include "log.h"
 #include "protocol.h"
+#include "sandctl-agent.h"
 #include "sandctl-bus.h"
 #include "sandctl-show.h"
 #include "sandctl-text.h"
 
-#define CALL_TIMEOUT_USEC (30 * USEC_PER_SEC)
+/* A person may have to find a password. */
+#define CALL_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
 
 int host_call(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, sd_bus_message **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
@@ -189,6 +191,7 @@ int verb_show(int argc, char **argv) {
                 r = bus_open(&bus);
         if (r != 0)
                 return r;
+        agent_open();
         r = host_document(bus, "Describe", argv[0], &error, &o);
         if (r < 0)
                 return fail_bus(r, &error, "Failed to show %s", argv[0]);

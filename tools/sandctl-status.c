@@ -9,6 +9,7 @@
 
 #include "log.h"
 #include "protocol.h"
+#include "sandctl-agent.h"
 #include "sandctl-bus.h"
 #include "sandctl-show.h"
 #include "sandctl-text.h"
@@ -198,8 +199,10 @@ static int status_app(sd_bus *bus, const char *app) {
                 return fail_bus(r, &error, "Failed to read the status of %s", app);
         if (arg_json != JSON_OFF)
                 r = json_print(o) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-        else
+        else {
+                pager_open(); /* not earlier: a password may have been asked for */
                 r = print_status(bus, app, o);
+        }
         (void) json_object_put(o);
         return r;
 }
@@ -261,8 +264,7 @@ int verb_status(int argc, char **argv) {
                 return r;
         if (argc == 0)
                 return status_host(bus);
-        if (arg_json == JSON_OFF)
-                pager_open();
+        agent_open();
         for (int i = 0; i < argc; i++) {
                 if (i > 0 && arg_json == JSON_OFF)
                         (void) putchar('\n');

@@ -13,11 +13,12 @@
 
 #include "config.h"
 #include "log.h"
+#include "sandctl-agent.h"
 #include "sandctl-text.h"
 #include "text.h"
 
 JsonMode arg_json;
-bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state;
+bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output;
 uint64_t arg_timeout_usec = USEC_INFINITY;
@@ -26,7 +27,7 @@ static bool arg_help;
 
 typedef enum OptionId {
         OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
-        OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
+        OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
         OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT,
         _OPTION_MAX,
@@ -56,6 +57,8 @@ static const Option options[_OPTION_MAX] = {
                               .flag = &arg_no_pager, .value = true, .everywhere = true },
         [OPTION_NO_LEGEND] = { "no-legend", 0, NULL, "Print neither headers nor totals",
                                .flag = &arg_legend, .value = false, .everywhere = true },
+        [OPTION_NO_ASK_PASSWORD] = { "no-ask-password", 0, NULL, "Do not let polkit ask for a password",
+                                     .flag = &arg_ask_password, .value = false, .everywhere = true },
         [OPTION_QUIET] = { "quiet", 'q', NULL, "Say nothing but results and errors",
                            .flag = &arg_quiet, .value = true, .everywhere = true },
         [OPTION_NAME] = { "name", 0, "NAME", "Deploy under this name instead of the bundle's",
@@ -102,7 +105,7 @@ static const Verb verbs[] = {
           "Needs neither root nor any service.\n\n"
           "Examples:\n"
           "  sandctl check\n"
-          "  sandctl check tests/apps/thumbnails && sandctl deploy tests/apps/thumbnails" },
+          "  sandctl check thumbnails && sandctl deploy thumbnails" },
         { "run", "[DIR]", 0, 1, " listen ", verb_run, "Serve a bundle from its folder, for development",
           "Runs the functions of DIR (default: the current directory) in the foreground, with the same\n"
           "supervisor, workers and HTTP gateway that serve them on a host, but without root, machine or\n"
@@ -110,9 +113,9 @@ static const Verb verbs[] = {
           "checked and loaded anew; if that fails, the code loaded before goes on. Ctrl-C ends it.\n\n"
           "Without --listen the first free port from 8080 on is taken. Only loopback addresses are served.\n\n"
           "Examples:\n"
-          "  sandctl run tests/apps/hello\n"
+          "  sandctl run /usr/lib/sand/examples/hello-python\n"
           "  sandctl run . --listen 127.0.0.1:9000\n"
-          "  curl -d '{\"name\": \"World\"}' http://127.0.0.1:8080/invoke/hello/greet" },
+          "  curl -d '{\"name\": \"World\"}' http://127.0.0.1:8080/invoke/hello-python/hello" },
         { "deploy", "[DIR|FILE.tar[.zst|.gz|.xz]|-]", 0, 1, " name ", verb_deploy,
           "Deploy a bundle, or a new version of it",
           "Checks the bundle DIR (default: the current directory), packs it and hands it to sand-hostd. The\n"
@@ -121,7 +124,7 @@ static const Verb verbs[] = {
           "no connection refused meanwhile. A FILE, or - for standard input, is a tar of a bundle.\n\n"
           "Needs the right to deploy: root, or polkit's consent (org.sand.host1.deploy).\n\n"
           "Examples:\n"
-          "  sandctl deploy tests/apps/thumbnails\n"
+          "  sandctl deploy /usr/lib/sand/examples/thumbnails\n"
           "  sandctl deploy . --name thumbnails-staging\n"
           "  tar c -C build . | sandctl deploy -\n"
           "  sandctl -H root@web1 deploy .", .remote = false },
@@ -133,8 +136,7 @@ static const Verb verbs[] = {
           "  sandctl remove --keep-state shop billing" },
         { "list", "[PATTERN...]", 0, -1, " ", verb_list, "List applications",
           "Lists the applications deployed on the host: version, state of the machine, functions. An\n"
-          "application with no machine running is \"inactive\" (or \"idle\" while its socket listens); its\n"
-          "next event starts it. A PATTERN is a shell glob for names.\n\n"
+          "application that is \"inactive\" has no machine running: its next event starts it. A PATTERN is a shell glob for names.\n\n"
           "Examples:\n"
           "  sandctl list\n"
           "  sandctl list 'shop-*' --json=short\n"
@@ -165,7 +167,7 @@ static const Verb verbs[] = {
           "Examples:\n"
           "  sandctl invoke hello/greet -d '{\"name\": \"World\"}'\n"
           "  sandctl invoke thumbnails/resize -t image/jpeg --file photo.jpg > small.jpg\n"
-          "  sandctl invoke ./tests/apps/hello/greet -v < event.json" },
+          "  sandctl invoke ./hello/greet -v < event.json" },
         { "logs", "APP[/FUNCTION]", 1, 1, " follow lines since until execution output ", verb_logs,
           "Show what an application and its functions logged",
           "Runs journalctl on the application's machine: what its functions print, their receipts, and\n"
@@ -516,6 +518,7 @@ int main(int argc, char **argv) {
         status = parse_words(argc, argv, &l);
         if (status == 0)
                 status = dispatch(&l);
+        agent_close();
         pager_close();
         if (status == 0 && (fflush(stdout) != 0 || ferror(stdout)))
                 status = fail_errno(-EIO, "Failed to write to standard output.");

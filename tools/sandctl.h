@@ -13,7 +13,7 @@
 #include "sandctl-output.h"
 
 extern JsonMode arg_json;
-extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state;
+extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state, arg_ask_password;
 extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output;
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */

@@ -39,7 +39,8 @@ static void refuse(Authorization *a, const char *why) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         int r;
 
-        r = sd_bus_error_setf(&error, sand_error_info(SAND_ERROR_DENIED)->dbus_name, "%s: %s", a->action, why);
+        r = sd_bus_error_setf(&error, sand_error_info(SAND_ERROR_DENIED)->dbus_name, "%s (polkit action %s)", why,
+                              a->action);
         finish(a, r, &error);
 }
 
@@ -51,7 +52,7 @@ static int on_polkit(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         if (e) {
                 bool absent = sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER);
-                refuse(a, absent ? "only root may, polkit is not there to allow others" : strempty(e->message));
+                refuse(a, absent ? "only root may do this, there is no polkit to allow others" : strempty(e->message));
                 return 0;
         }
         r = sd_bus_message_enter_container(m, 'r', "bba{ss}");
@@ -62,7 +63,8 @@ static int on_polkit(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         else if (authorized)
                 finish(a, 0, NULL);
         else
-                refuse(a, challenge ? "authentication is required" : "not allowed");
+                refuse(a, challenge ? "authentication is required: run it as root, or where polkit can ask for a password"
+                                    : "polkit does not allow it");
         return 0;
 }
 

@@ -51,7 +51,7 @@ __sandctl_targets() {
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
         local verbs='check run deploy remove list show status invoke logs shell'
-        local common='--help --version --host= --json= --no-pager --no-legend --quiet -h -H -j -q'
+        local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [run]='--listen=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
                 [invoke]='--data= --file= --content-type= --timeout= --verbose'
