@@ -151,6 +151,10 @@ void format_span(char *buf, size_t size, uint64_t usec) {
 void format_ago(char *buf, size_t size, uint64_t usec) {
         char span[32];
 
+        if (usec < USEC_PER_MSEC) { /* or the clocks disagree by a little */
+                (void) snprintf(buf, size, "just now");
+                return;
+        }
         format_span(span, sizeof(span), usec >= USEC_PER_SEC ? usec - usec % USEC_PER_SEC : usec);
         (void) snprintf(buf, size, "%s ago", span);
 }

@@ -13,9 +13,10 @@
 
 static void gateway_send_status(Gateway *g) {
         _cleanup_(freep) char *text = NULL;
+        size_t n = apps_count(g->apps);
 
-        if (asprintf(&text, "%zu applications, %u requests in flight%s", apps_count(g->apps), g->in_flight,
-                     http_is_stopping(g->http) ? ", stopping" : "") < 0)
+        if (asprintf(&text, "%zu application%s, %u request%s in flight%s", n, n == 1 ? "" : "s", g->in_flight,
+                     g->in_flight == 1 ? "" : "s", http_is_stopping(g->http) ? ", stopping" : "") < 0)
                 return;
         if (g->status_text && streq(text, g->status_text))
                 return;

@@ -40,7 +40,7 @@ static void on_intake(Task *t, int r, const char *report, void *userdata) {
         if (r >= 0)
                 r = take_result(o, &result);
         else if (r != -ECANCELED)
-                r = operation_error_errno(o, r, "read the bundle");
+                r = operation_error_errno(o, r, "unpack the bundle");
         o->task = task_free(o->task); /* and the report with it */
         if (r < 0)
                 operation_fail(o, r, NULL);

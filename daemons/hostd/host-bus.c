@@ -158,7 +158,7 @@ static void on_deployed(Operation *o, void *userdata) {
         Request *q = userdata;
 
         if (o->failed) {
-                log_error("%s: not deployed: %s", strempty(o->name), strempty(o->error.message));
+                log_error("%s: not deployed: %s", o->name ?: "a bundle", strempty(o->error.message));
                 request_refuse(q, &o->error);
                 return;
         }

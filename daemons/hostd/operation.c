@@ -89,7 +89,7 @@ int operation_error_errno(Operation *o, int r, const char *what) {
         char reason[128];
         const char *text = strerror_r(abs(r), reason, sizeof(reason));
 
-        log_error_errno(r, "%s: failed to %s: %m", strempty(o->name), what);
+        log_error_errno(r, "%s: failed to %s: %m", o->name ?: "a bundle", what);
         return operation_error(o, SAND_ERROR_UNAVAILABLE, "The host failed to %s: %s", what, text);
 }
 
@@ -97,7 +97,7 @@ static void fail(Operation *o, int r, const sd_bus_error *error) {
         if (o->undoing) {
                 /* There is no way back from the way back: what stays is left to the next start's repair. */
                 o->undo_failed = true;
-                log_error_errno(r, "%s: failed to clean up, ignoring: %s", strempty(o->name),
+                log_error_errno(r, "%s: failed to clean up, ignoring: %s", o->name ?: "a bundle",
                                 error && error->message ? error->message : strerror(abs(r)));
                 return;
         }

@@ -101,6 +101,10 @@ static void test_spans(void **state) {
         assert_string_equal(small, "inf");
         format_ago(buf, sizeof(buf), 2 * USEC_PER_MINUTE + 3500 * USEC_PER_MSEC);
         assert_string_equal(buf, "2min 3s ago");
+        format_ago(buf, sizeof(buf), 5 * USEC_PER_MSEC);
+        assert_string_equal(buf, "5ms ago");
+        format_ago(buf, sizeof(buf), 0);
+        assert_string_equal(buf, "just now");
 }
 
 static void test_bytes(void **state) {
