@@ -43,6 +43,8 @@ int fail_bus(int r, const sd_bus_error *error, const char *format, ...) {
         va_end(ap);
         if (n < 0)
                 return fail_errno(-ENOMEM, "Out of memory.");
+        if (arg_host && (r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)) /* ssh has said why */
+                return fail(SAND_ERROR_UNAVAILABLE, "%s: ssh to %s failed.", text, arg_host);
         if (!error || !sd_bus_error_is_set(error))
                 return fail_errno(r, "%s: %s", text, strerror(abs(r)));
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "sandctl.h"
 #include "sandctl-text.h"
@@ -57,8 +58,6 @@ int remote_run(const char *verb, int argc, char *const *argv, int input, bool te
         r = command_new(verb, argc, argv, &command);
         if (r < 0)
                 return fail_errno(r, "Out of memory.");
-        if (arg_host[0] == '-') /* ssh would take it for an option */
-                return fail(SAND_ERROR_USAGE, "--host=%s: expected [USER@]HOST.", arg_host);
         (void) fflush(stdout);
         pid = fork();
         if (pid < 0)
@@ -67,7 +66,7 @@ int remote_run(const char *verb, int argc, char *const *argv, int input, bool te
                 (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
                 if (input >= 0)
                         (void) dup2(input, STDIN_FILENO);
-                execlp("ssh", "ssh", terminal ? "-xt" : "-xT", "--", arg_host, command, NULL);
+                execlp("ssh", "ssh", terminal && isatty(STDIN_FILENO) ? "-xt" : "-xT", "--", arg_host, command, NULL);
                 _exit(fail_errno(-errno, "Failed to execute ssh: %m"));
         }
         while (waitid(P_PID, (id_t) pid, &si, WEXITED) < 0)

@@ -319,6 +319,8 @@ static int parse_json_mode(const char *value) {
 static int option_set(OptionId id, const char *value) {
         const Option *o = options + id;
 
+        if (id == OPTION_HOST && (isempty(value) || value[0] == '-')) /* ssh would take it for an option */
+                return fail(SAND_ERROR_USAGE, "--host=%s: expected [USER@]HOST.", value);
         if (o->string)
                 *o->string = value;
         else if (o->flag)
