@@ -80,6 +80,9 @@ static int child_setup(pid_t parent, const int *fds, int n_fds, int output) {
                 return -errno;
         for (size_t i = 0; i < ELEMENTSOF(not_ours); i++)
                 (void) unsetenv(not_ours[i]);
+        /* Among what functions print, of the daemons' own words only what a developer must know. */
+        if (setenv("SAND_LOG_LEVEL", "notice", 0) < 0)
+                return -errno;
         return pass_fds(fds, n_fds);
 }
 
