@@ -219,7 +219,7 @@ int supervisor_switch(Supervisor *s, Version *v, Worker **workers) {
                         function_withdraw(f);
         supervisor_note_activity(s);
         supervisor_notify_status(s);
-        log_info("Version %s is running, %zu functions", v->id, m->n_functions);
+        log_info("Version %s is running, %zu function%s", v->id, m->n_functions, m->n_functions == 1 ? "" : "s");
         return 0;
 }
 
