@@ -342,6 +342,10 @@ static void pool_aim(Function *f, uint64_t now) {
         f->pool_usec = now;
 }
 
+bool function_is_behind(const Function *f) {
+        return f->n_queued > 0 || (f->worker && f->worker->waiting.n < f->target / 4);
+}
+
 bool function_housekeeping(Function *f, uint64_t now) {
         Worker *w;
         unsigned have, idle;

@@ -49,6 +49,8 @@ void function_submit(Function *f, Event *e);
 void function_learn(Function *f, const Usage *usage);
 /* Hands waiting events to waiting instances, and asks for more of them. */
 void function_dispatch(Function *f);
+/* Its pool is used up faster than it is refilled. */
+bool function_is_behind(const Function *f);
 /* Refills and trims the pool. True: look again later although nothing happens. */
 bool function_housekeeping(Function *f, uint64_t now);
 /* Answers waiting events whose time is over; lowers *next to the next one's. */

@@ -228,7 +228,8 @@ void instance_end(Instance *i) {
 
 void instance_reclaim(Instance *i, uint64_t now) {
         if (i->closed_usec == 0) {
-                instance_bind(i, placement_aside(&supervisor_of(i)->placement)); /* its exit is in nobody's way */
+                if (i->child.pid > 0)
+                        placement_retire(&supervisor_of(i)->placement, i->child.pid, supervisor_of(i)->forks_behind);
                 instance_disconnect(i);
                 i->closed_usec = now;
         } else if (now > i->closed_usec + EXIT_GRACE_USEC)

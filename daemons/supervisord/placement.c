@@ -50,6 +50,16 @@ bool placement_bind(const Placement *p, pid_t pid, int where) {
         return sched_setaffinity(pid, sizeof(set), &set) >= 0;
 }
 
+void placement_retire(const Placement *p, pid_t pid, bool behind) {
+        const struct sched_param none = {};
+
+        if (!p->enabled)
+                return;
+        (void) placement_bind(p, pid, behind ? PLACEMENT_FREE : placement_aside(p));
+        if (behind)
+                (void) sched_setscheduler(pid, SCHED_IDLE, &none);
+}
+
 /* Nanoseconds that this process could have run and did not, since its start. */
 static uint64_t run_delay(const Placement *p) {
         char text[64];

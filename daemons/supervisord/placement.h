@@ -13,7 +13,9 @@
  *   - Only functions that are known to be short follow (PLACEMENT_SHORT_USEC of CPU time, learned): what
  *     computes for long gains nothing, and may have threads. One that computes for longer than expected is
  *     set free by housekeeping.
- *   - What an instance does before and after its event (start, exit) it does unbound, on another CPU if one is idle.
+ *   - What an instance does before and after its event (fork, start, exit) it does on another CPU. When events come as
+ *     fast as instances can be made, exits, 50 us each and in bursts, would hold up the forks: they then
+ *     run on any CPU, but only while nothing else wants it.
  *   - The supervisor itself is bound only while events follow it, to the CPU that it is on. Where it has
  *     to wait for that CPU it lets the scheduler choose a new one.
  *
@@ -55,6 +57,9 @@ int placement_follow(Placement *p, uint64_t now);
 static inline int placement_aside(const Placement *p) {
         return p->cpu >= 0 ? PLACEMENT_AWAY : PLACEMENT_FREE;
 }
+/* A process whose exit nobody waits for: beside the supervisor's CPU; or, when the other CPUs are busy with forks
+ * (`behind`), wherever nothing else has work to do. */
+void placement_retire(const Placement *p, pid_t pid, bool behind);
 /* Puts a process on a CPU, or where it says. False: it cannot be. */
 bool placement_bind(const Placement *p, pid_t pid, int where);
 /* Sets the supervisor free when it was idle or has to wait for its CPU. True: look again. */

@@ -58,6 +58,7 @@ struct Supervisor {
         unsigned n_processes;  /* instances that are not reaped yet */
         unsigned n_running, n_queued; /* events, of all functions */
         unsigned n_computing;  /* of the running ones; the others wait for an answer to a call of theirs */
+        bool forks_behind;     /* events come as fast as instances can be made, or faster */
         bool sweep;            /* an event ended: look for what it left behind */
         sd_event_source *housekeeping, *deadline, *idle, *stop;
         bool housekeeping_armed;
