@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""HTTP to a warm C function, by wrk, beside the same Debian's nginx: answering by itself, and with the same function as
+CGI program behind fcgiwrap.
+
+Gateway and supervisor are started as `sandctl run` does, on passed sockets, without systemd and without a machine: the
+path of an event is the same as on a host, and nothing else runs beside it. Overhead: the median of one connection less
+that of the same function called on the application's socket by one caller over sd-bus, which is what the gateway does
+for each request."""
+
+import json
+import os
+import subprocess
+import sys
+
+import bench
+import peers
+
+CONNECTIONS = (1, 16, 64)
+WRK = """wrk.method = "POST"
+wrk.body = string.rep("x", {bytes})
+wrk.headers["Content-Type"] = "application/octet-stream"
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('\\n{{"per_second": %.2f, "p50": %.1f, "p99": %.1f, "max": %.1f, "failed": %d}}\\n',
+    summary.requests / summary.duration * 1e6, latency:percentile(50), latency:percentile(99), latency.max,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def wrk(place, url, name, connections, size, seconds):
+    script = place.write(f"wrk{size}.lua", WRK.format(bytes=size))
+    p = subprocess.run(["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "10s",
+                        "--script", script, url], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads([line for line in p.stdout.splitlines() if line.startswith("{")][-1])
+    if found["failed"]:
+        print(f"{name}: {found['failed']} requests failed", file=sys.stderr)
+    return found | {"name": f"{name}, {connections} connection{'s' if connections > 1 else ''}", "connections": connections,
+                    "target": name, "bytes": size}
+
+
+def local_calls(report, app, arg, size):
+    """The same function without HTTP: its median by name."""
+    report.section(f"{size} bytes, the application's socket, one caller", ("per_second", "calls/s", 0), ("p50", "p50 us", 1),
+                   ("p99", "p99 us", 1))
+    return {function: report.add(app.load(function, title, flight=1, bytes=size, seconds=arg.seconds))["p50"]
+            for function, title in (("once", "events: 1"), ("many", "events: 0"))}
+
+
+def requests(report, place, app, port, arg, size):
+    local = local_calls(report, app, arg, size)
+    report.section(f"{size} bytes, HTTP", ("per_second", "requests/s", 0), ("p50", "p50 us", 1), ("p99", "p99 us", 1),
+                   ("overhead", "over local", 1), ("ratio", "of fcgiwrap", 1))
+    targets = ((f"http://127.0.0.1:{port}/cgi", "nginx + fcgiwrap, CGI program", None),
+               (f"http://127.0.0.1:{port}/nothing", "nginx, return 200", None),
+               (f"http://127.0.0.1:{app.port}/invoke/echo/once", "SAND, events: 1", "once"),
+               (f"http://127.0.0.1:{app.port}/invoke/echo/many", "SAND, events: 0", "many"))
+    cgi = {}
+    for url, name, function in targets:
+        for connections in CONNECTIONS:
+            r = wrk(place, url, name, connections, size, arg.seconds)
+            cgi.setdefault(connections, r["per_second"])
+            r["ratio"] = r["per_second"] / cgi[connections]
+            if function and connections == 1:
+                r["overhead"] = r["p50"] - local[function]
+            report.add(r)
+
+
+def main():
+    p = bench.parser(__doc__)
+    p.add_argument("--bytes", type=int, nargs="*", default=[64, 1024])
+    p.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    arg = p.parse_args()
+    report = bench.Report("http", arg.json, seconds_each=arg.seconds, cpus=os.cpu_count())
+    place = bench.Place()
+    app = bench.App(place, bench.bundle(place, "echo", {"once": bench.native(), "many": bench.native(events=0)}), "echo")
+    _, port = peers.nginx(place, processes=16)
+    for size in arg.bytes:
+        requests(report, place, app, port, arg, size)
+    report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
