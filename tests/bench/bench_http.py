@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import bench
-import peers
+import bench_peers as peers
 
 CONNECTIONS = (1, 16, 64)
 WRK = """wrk.method = "POST"

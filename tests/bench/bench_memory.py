@@ -54,7 +54,7 @@ def descendants(pid):
 def machine(app):
     """Its processes: (kind, function, pid) with the kinds nspawn, supervisor, worker, instance."""
     nspawn = int(output("systemctl", "show", "-P", "MainPID", f"sand-app@{app}.service"))
-    inside = namespace(int(output("machinectl", "show", app, "-P", "Leader")))
+    inside = namespace(int(output("machinectl", "show", app, "-p", "Leader", "--value")))
     state = json.loads(output("sandctl", "status", app, "--json=short"))
     workers = {w["pid"] for f in state["functions"] for w in f["workers"]}
     found = [("nspawn", None, nspawn)]
