@@ -66,10 +66,21 @@ def requests(report, place, app, port, arg, size):
             report.add(r)
 
 
+def system_calls(report, place, app, arg):
+    report.section("system calls of the gateway", ("calls", "a request", 1))
+    for function, title in (("once", "events: 1"), ("many", "events: 0")):
+        for connections in (1, 16):
+            def run():
+                return 2 * wrk(place, f"http://127.0.0.1:{app.port}/invoke/echo/{function}", title, connections, arg.bytes[0], 2)["per_second"]
+
+            bench.add_system_calls(report, f"{title}, {connections} connections", bench.system_calls(app, "sand-gatewayd", run))
+
+
 def main():
     p = bench.parser(__doc__)
     p.add_argument("--bytes", type=int, nargs="*", default=[64, 1024])
     p.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    p.add_argument("--no-strace", action="store_true", help="do not count system calls")
     arg = p.parse_args()
     report = bench.Report("http", arg.json, seconds_each=arg.seconds, cpus=os.cpu_count())
     place = bench.Place()
@@ -77,6 +88,8 @@ def main():
     _, port = peers.nginx(place, processes=16)
     for size in arg.bytes:
         requests(report, place, app, port, arg, size)
+    if not arg.no_strace:
+        system_calls(report, place, app, arg)
     report.end()
 
 

@@ -56,7 +56,7 @@ def machine(app):
     nspawn = int(output("systemctl", "show", "-P", "MainPID", f"sand-app@{app}.service"))
     inside = namespace(int(output("machinectl", "show", app, "-p", "Leader", "--value")))
     state = json.loads(output("sandctl", "status", app, "--json=short"))
-    workers = {w["pid"] for f in state["functions"] for w in f["workers"]}
+    workers = {w["pid"] for f in state["supervisor"]["functions"] for w in f["workers"]}
     found = [("nspawn", None, nspawn)]
     for pid in descendants(nspawn):
         if namespace(pid) != inside:
@@ -92,6 +92,10 @@ def call(app, function):
            f"http://127.0.0.1:8080/invoke/{app}/{function}")
 
 
+def stop(app):
+    subprocess.run(["systemctl", "stop", f"sand-app@{app}.service"], stderr=subprocess.DEVNULL, check=True)
+
+
 def mean(values):
     values = list(values)
     return sum(values) / len(values) if values else None
@@ -114,7 +118,7 @@ def parts(report, place):
     gateway = int(output("systemctl", "show", "-P", "MainPID", "sand-gatewayd.service"))
     report.add({"name": "gateway", "pss": pss(gateway), "processes": 1})
     report.add({"name": "the machine, all of it", "pss": sum(pss(pid) for *_, pid in found), "processes": len(found)})
-    output("systemctl", "stop", "sand-app@parts.service")
+    stop("parts")
 
 
 def total(apps):
@@ -140,7 +144,7 @@ def machines(report, place, n):
         first = first or size
         report.add({"name": name, "pss": size, "per_function": size / n, "processes": processes, "ratio": size / first})
         for app in apps:
-            output("systemctl", "stop", f"sand-app@{app}.service")
+            stop(app)
 
 
 def growth(report, place, events):

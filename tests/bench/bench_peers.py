@@ -168,10 +168,9 @@ def floor_rows(place, arg):
 
 def our_rows(place, arg):
     directory = bench.bundle(place, "echo", {"once": bench.native(), "many": bench.native(events=0)})
-    app = bench.App(place, directory, "echo")
-    for function, title in (("once", "SAND, fresh process each event"), ("many", "SAND, events: 0")):
-        yield app.load(function, f"{title}, free", flight=1, bytes=arg.bytes, seconds=2) | {"variant": "free"}
-    app.stop()
+    with bench.App(place, directory, "echo") as app:
+        for function, title in (("once", "SAND, fresh process each event"), ("many", "SAND, events: 0")):
+            yield app.load(function, f"{title}, free", flight=1, bytes=arg.bytes, seconds=2) | {"variant": "free"}
 
 
 def main():

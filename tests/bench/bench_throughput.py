@@ -6,9 +6,7 @@ processes (caller, hub, callee) over sd-bus and raw, and fork + exit + wait by a
 Then independent chains of computing functions with and without placement, Python, and the worker's memory."""
 
 import os
-import subprocess
 import sys
-import time
 
 import bench
 
@@ -21,27 +19,32 @@ def best(found):
     return max(found, key=lambda r: r["per_second"])
 
 
-def floors(report, place, arg):
-    """The relays' best, as events/s, and the fork loop."""
-    placements = (("hub alone on a CPU", {"hub": 0, "callee": 1, "caller": 1}), ("one CPU", {"hub": 0, "callee": 0, "caller": 0}),
-                  ("free", {}))
-    report.section("floors, 32 in flight", RATE, P50, P99, ("mean", "mean us", 1), ("resident_mib", "RSS MiB", 1))
-    kinds = {}
-    for kind, title in (("raw", "raw relay"), ("sdbus", "bare sd-bus relay")):
-        kinds[kind] = best([report.add(bench.relay(place, kind, f"{title}, {where}", flight=32, bytes=arg.bytes,
-                                                   seconds=arg.seconds, **cpus))
-                            for where, cpus in placements if os.cpu_count() > 1 or where != "hub alone on a CPU"])
-    fork = report.add(bench.row([bench.program("fork-floor"), bench.program("load-functions.so"), arg.seconds],
-                                name="fork + _exit + wait of a loaded worker, every CPU"))
-    return kinds["raw"], kinds["sdbus"], fork
+def relays(report, place, arg, kinds):
+    """Of these kinds of relay and each placement a row; the best."""
+    placements = [("one CPU", {"hub": 0, "callee": 0, "caller": 0}), ("free", {})]
+    if os.cpu_count() > 1:
+        placements.append(("hub alone on a CPU", {"hub": 0, "callee": 1, "caller": 1}))
+    return best([report.add(bench.relay(place, kind, f"{title}, {where}", flight=32, bytes=arg.bytes, seconds=arg.seconds, **cpus))
+                 for kind, title in kinds for where, cpus in placements])
 
 
-def closed_loop(report, app, arg, function, title, floor, floor_name):
-    report.section(f"closed loop, {title}", RATE, P50, P99, ("ratio", f"of {floor_name}", 2))
-    found = []
-    for n in FLIGHTS:
-        r = app.load(function, f"{n} in flight", flight=n, bytes=arg.bytes, seconds=arg.seconds)
-        found.append(report.add(r | {"ratio": r["per_second"] / floor["per_second"]}))
+def sdbus_relays(report, place, arg):
+    return relays(report, place, arg, [("sdbus", "floor: bare sd-bus relay, 32 in flight")])
+
+
+def fork_loop(report, place, arg):
+    return report.add(bench.row([bench.program("fork-floor"), bench.program("load-functions.so"), arg.seconds],
+                                name="floor: fork + _exit + wait of a loaded worker, every CPU"))
+
+
+def closed_loop(report, app, arg, function, title, floor):
+    """Its floor is measured before and after, for the machine may be another one meanwhile."""
+    report.section(f"closed loop, {title}", RATE, P50, P99, ("ratio", "of the floor", 2))
+    before = floor(report, app.place, arg)
+    found = [app.load(function, f"{n} in flight", flight=n, bytes=arg.bytes, seconds=arg.seconds) for n in FLIGHTS]
+    after = floor(report, app.place, arg)
+    for r in found:
+        report.add(r | {"ratio": r["per_second"] / best([before, after])["per_second"]})
     return best(found)["per_second"]
 
 
@@ -53,41 +56,41 @@ def open_loop(report, app, arg, function, title, most):
         report.add(r | {"ratio": r["p99"] / r["p50"] if r["p50"] else None})
 
 
-def system_calls(report, app, arg):
-    """Of the supervisor, which strace slows down but does not change."""
-    report.section("system calls of the supervisor an event", ("calls", "calls", 1))
+def system_calls(report, place, directory, arg):
+    report.section("system calls of the supervisor", ("calls", "an event", 1))
     for function, title in (("once", "events: 1"), ("many", "events: 0")):
         for n in (1, 32):
-            strace = subprocess.Popen(["strace", "-c", "-q", "-p", str(app.pid("sand-supervisord")), "-o", app.place.path("strace")],
-                                      stderr=subprocess.DEVNULL)
-            time.sleep(0.3)
-            r = app.load(function, title, flight=n, bytes=arg.bytes, seconds=2, warmup=0)
-            strace.send_signal(2)
-            strace.wait()
-            lines = [line.split() for line in open(app.place.path("strace")) if line.strip()]
-            counts = {line[-1]: int(line[3]) for line in lines if len(line) >= 5 and line[3].isdigit()}
-            events = r["per_second"] * 2
-            report.add({"name": f"{title}, {n} in flight", "calls": counts.pop("total", 0) / events,
-                        "by_name": {k: round(v / events, 2) for k, v in counts.items()}})
-            report.note("  " + ", ".join(f"{k} {v / events:.1f}" for k, v in sorted(counts.items(), key=lambda i: -i[1])[:7]))
+            with bench.App(place, directory, "echo") as app:
+                def run(seconds=2):
+                    return seconds * app.load(function, title, flight=n, bytes=arg.bytes, seconds=seconds, warmup=0)["per_second"]
+
+                run(1)
+                bench.add_system_calls(report, f"{title}, {n} in flight", bench.system_calls(app, "sand-supervisord", run))
 
 
 def echo(report, place, arg):
-    raw, sdbus, fork = floors(report, place, arg)
     functions = {"once": bench.native(), "many": bench.native(events=0), "python": bench.python(),
                  "big": bench.native(environment={"HEAP_MIB": "64"})}
-    app = bench.App(place, bench.bundle(place, "echo", functions), "echo")
-    once = closed_loop(report, app, arg, "once", "events: 1, a fresh process each", fork, "fork loop")
-    many = closed_loop(report, app, arg, "many", "events: 0", sdbus, "sd-bus relay")
-    open_loop(report, app, arg, "once", "events: 1", once)
-    open_loop(report, app, arg, "many", "events: 0", many)
-    report.section("events: 1, 32 in flight", RATE, P50, P99, ("ratio", "of C", 2))
-    for function, title in (("python", "Python, `return event`"), ("big", "C with 64 MiB of heap")):
-        r = app.load(function, title, flight=32, bytes=arg.bytes, seconds=arg.seconds)
-        report.add(r | {"ratio": r["per_second"] / once})
+    directory = bench.bundle(place, "echo", functions)
+    most = {}
+    report.section("raw relay, 32 in flight", RATE, P50, P99)
+    relays(report, place, arg, [("raw", "raw relay")])
+    for function, title, floor in (("once", "events: 1, a fresh process each", fork_loop), ("many", "events: 0", sdbus_relays)):
+        with bench.App(place, directory, "echo") as app:
+            most[function] = closed_loop(report, app, arg, function, title, floor)
+        with bench.App(place, directory, "echo") as app:
+            open_loop(report, app, arg, function, title, most[function])
+    with bench.App(place, directory, "echo") as app:
+        others(report, app, arg, most["once"])
     if not arg.no_strace:
-        system_calls(report, app, arg)
-    app.stop()
+        system_calls(report, place, directory, arg)
+
+
+def others(report, app, arg, once):
+    report.section("events: 1, 4 in flight", RATE, P50, P99, ("ratio", "of C's most", 2))
+    for function, title in (("once", "C"), ("python", "Python, `return event`"), ("big", "C with 64 MiB of heap")):
+        r = app.load(function, title, flight=4, bytes=arg.bytes, seconds=arg.seconds)
+        report.add(r | {"ratio": r["per_second"] / once})
 
 
 def fork_by_memory(report, arg):
@@ -115,11 +118,10 @@ def chains(report, place, arg):
         ceiling = len(os.sched_getaffinity(0)) * 1e6 / (3 * compute)
         unplaced = None
         for title, env in (("free", {"SAND_PLACEMENT": "free"}), ("placed", {})):
-            app = bench.App(place, directory, f"chains{compute}", env=env)
-            r = app.load("c1", f"3 x {compute} us, {title}", flight=8, bytes=64, seconds=arg.seconds)
+            with bench.App(place, directory, f"chains{compute}", env=env) as app:
+                r = app.load("c1", f"3 x {compute} us, {title}", flight=8, bytes=64, seconds=arg.seconds)
             unplaced = unplaced or r
             report.add(r | {"ratio": r["per_second"] / unplaced["per_second"], "ceiling_ratio": r["per_second"] / ceiling})
-            app.stop()
 
 
 def main():
