@@ -62,8 +62,8 @@ struct Event {
 
 /* Reads an Invoke from outside. On failure *ret_failure says what to answer. */
 int event_new(sd_bus_message *request, Event **ret, Failure *ret_failure);
-/* Reads an Invoke or Send from an instance and takes the message over, also on failure. The event that `caller`
- * handles gives its execution, deadline and trace. */
+/* Reads an Invoke or Send from an instance and takes the message over; on failure it stays the caller's, to be
+ * answered. The event that `caller` handles gives its execution, deadline and trace. */
 int event_new_nested(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure);
 Event *event_free(Event *e);
 
