@@ -22,8 +22,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "../../daemons/supervisord/function.h"
 #include "../../daemons/supervisord/sandbox.h"
-#include "../../daemons/supervisord/supervisor.h"
 #include "log.h"
 #include "payload.h"
 #include "protocol.h"
@@ -48,6 +48,7 @@ typedef struct Peer {
         uint8_t buffer[4096]; /* what was received and is no whole message yet */
         size_t n_buffer, skip;
         bool authenticated;
+        bool deaf;            /* leaves what it is sent in the socket */
         uint32_t asked;       /* serial of the last call that was received ... */
         unsigned n_asked;     /* ... and how many instances it wants */
         uint32_t serial;      /* of the last call sent */
@@ -319,17 +320,27 @@ static void take_messages(Peer *p) {
         }
 }
 
+/* A few messages that are left there fill the socket. */
+static void narrow_instances(Script *s) {
+        const int least = 1;
+
+        for (Function *f = s->supervisor->functions; f; f = f->next)
+                for (Instance *i = f->worker ? f->worker->starting.first : NULL; i; i = i->next)
+                        (void) setsockopt(i->wire.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+}
+
 static void peer_receive(Script *s, Peer *p) {
         int fds[FDS_MAX];
         unsigned n_fds;
         ssize_t n;
 
-        while (p->fd >= 0) {
+        while (p->fd >= 0 && !p->deaf) {
                 n = receive_with_fds(p->fd, p->buffer + p->n_buffer, sizeof(p->buffer) - p->n_buffer, fds, &n_fds);
                 if (p->role == WORKER && n_fds > 0) {
                         p->n_asked = n_fds / 2;
                         for (unsigned i = 0; i + 1 < n_fds; i += 2)
                                 (void) peer_new(s, INSTANCE, fds[i], fds[i + 1], 0);
+                        narrow_instances(s);
                 } else
                         for (unsigned i = 0; i < n_fds; i++)
                                 (void) safe_close(fds[i]);
@@ -593,6 +604,7 @@ enum {
         SEALED = 1 << 3,
         NO_REPLY = 1 << 4,
         MORE = 1 << 5,          /* sent, but not served before the next step */
+        DEAF = 1 << 1,          /* of what is no message: instead of a hang-up */
 };
 
 static void say(Script *s, Peer *p, const Message *m, uint8_t flags) {
@@ -628,12 +640,12 @@ static void say(Script *s, Peer *p, const Message *m, uint8_t flags) {
         memcpy(message.data + 12, &size, sizeof(size));
         put_align(&message, 8);
         put(&message, body.data, body.size);
-        s->fds_sent |= flags & WITH_FD;
+        s->fds_sent |= flags & WITH_FD && p->role != INSTANCE;
         send_with_fds(p->fd, message.data, message.size, &memfds[flags & SEALED ? 1 : 0], flags & WITH_FD ? 1 : 0);
 }
 
 /* What is no message. */
-static void do_else(Script *s, Peer *p, unsigned what) {
+static void do_else(Script *s, Peer *p, unsigned what, uint8_t flags) {
         const uint8_t *data;
         size_t n;
 
@@ -647,7 +659,9 @@ static void do_else(Script *s, Peer *p, unsigned what) {
                 pid_t pid = p->role == WORKER ? p->pid : s->n_children > 0 ? s->children[s->n_children - 1] : 0;
                 if (pid > 0)
                         (void) kill(pid, SIGKILL);
-        } else
+        } else if (flags & DEAF)
+                p->deaf = !p->deaf;
+        else
                 peer_close(p);
 }
 
@@ -665,7 +679,7 @@ static void step(Script *s) {
         if (!p->authenticated)
                 settle(s);
         if (kind >= KINDS)
-                do_else(s, p, kind - KINDS + (flags & 1));
+                do_else(s, p, kind - KINDS + (flags & 1), flags);
         else
                 say(s, p, &messages[role][kind], flags);
         if (!(flags & MORE))
@@ -700,7 +714,7 @@ static void script_end(Script *s) {
         for (unsigned i = 0; i < ELEMENTSOF(listen_fds); i++)
                 for (int fd; (fd = accept4(listen_fds[i], NULL, NULL, SOCK_CLOEXEC)) >= 0;)
                         (void) safe_close(fd);
-        /* Nor may descriptors be left, but for those that sd-bus forgot. */
+        /* Nor may descriptors be left, but for those that sd-bus forgot; instances have none. */
         for (int fd = first_fd; fd < first_fd + 64 && !s->fds_sent; fd++)
                 assert(fcntl(fd, F_GETFD) < 0);
         (void) syscall(SYS_close_range, (unsigned) first_fd, ~0U, 0U);
@@ -725,6 +739,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         int fd;
 
         owner = getpid();
+        (void) setenv("SAND_PLACEMENT", "free", 1); /* this process stays where it is */
         (void) pthread_atfork(NULL, on_fork, NULL);
         /* Also in libFuzzer's threads, which inherit this: they would take the signal and ignore it. */
         sigemptyset(&mask);
