@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The small D-Bus peer against sd-bus at the other end of a socketpair, and against messages that sd-bus
- * would never send. */
+/* The small D-Bus peer against sd-bus at the other end of a socketpair, against messages that sd-bus would
+ * never send, and its server's side against its client's. */
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -615,6 +615,386 @@ static void test_memfd_check(void **state) {
         (void) close(fd);
 }
 
+/* The server's side, with a wire at the other end. */
+
+typedef struct Wires {
+        Wire server, client;
+        unsigned n_on_queued;
+} Wires;
+
+static void on_queued(Wire *w) {
+        CONTAINER_OF(w, Wires, server)->n_on_queued++;
+}
+
+static int wires_set_up(void **state) {
+        Wires *w = calloc(1, sizeof(*w));
+        const int least = 1;
+        int s[2];
+
+        assert_non_null(w);
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        /* Small enough to be filled soon. */
+        assert_return_code(setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), errno);
+        wire_init_server(&w->server, s[0], on_queued);
+        wire_init(&w->client, s[1]);
+        *state = w;
+        return 0;
+}
+
+static int wires_tear_down(void **state) {
+        Wires *w = *state;
+
+        wire_done(&w->server);
+        wire_done(&w->client);
+        free(w);
+        return 0;
+}
+
+static int server_receive(Wires *w, WireMessage *m) {
+        return wire_receive(&w->server, USEC_INFINITY, m);
+}
+
+static int client_receive(Wires *w, WireMessage *m) {
+        return wire_receive(&w->client, now_usec() + WAIT_USEC, m);
+}
+
+/* A call with a number and as many bytes. */
+static int send_numbered(Wire *w, uint32_t n, const void *bytes, size_t size) {
+        WireWriter out;
+
+        wire_call(w, &out, "/a", "b.c", "D", "uv", wire_payload_fds(size));
+        wire_put_u32(&out, n);
+        wire_put_payload(&out, bytes, size);
+        return wire_send(w, &out);
+}
+
+static void expect_numbered(const WireMessage *m, uint32_t n, const void *bytes, size_t size) {
+        WirePayload payload;
+        WireReader in;
+        uint32_t v;
+
+        assert_true(wire_message_is_call(m, "b.c", "D", "uv"));
+        assert_int_equal(m->n_fds, wire_payload_fds(size));
+        wire_reader_init(&in, m);
+        assert_return_code(wire_read_u32(&in, &v), 0);
+        assert_return_code(wire_read_payload(&in, SAND_PAYLOAD_HARD_MAX, &payload), 0);
+        assert_return_code(wire_read_end(&in), 0);
+        assert_int_equal(v, n);
+        assert_int_equal(payload.size, size);
+        assert_true(size == 0 || memcmp(payload.data, bytes, size) == 0);
+        wire_payload_done(&payload);
+}
+
+static void test_wires_converse(void **state) {
+        static uint8_t large[SAND_MEMFD_THRESHOLD];
+        static const struct {
+                const void *bytes;
+                size_t size;
+        } rows[] = { { "", 0 }, { "abc", 3 }, { large, 1000 }, { large, sizeof(large) }, { "x", 1 } };
+        Wires *w = *state;
+        WireMessage m;
+
+        for (size_t i = 0; i < sizeof(large); i++)
+                large[i] = (uint8_t) (i * 7);
+        assert_int_equal(server_receive(w, &m), -EAGAIN);
+        for (uint32_t i = 0; i < ELEMENTSOF(rows); i++) {
+                assert_return_code(send_numbered(&w->client, i, rows[i].bytes, rows[i].size), 0);
+                assert_int_equal(server_receive(w, &m), 1);
+                expect_numbered(&m, i, rows[i].bytes, rows[i].size);
+                wire_message_done(&m);
+                assert_int_equal(server_receive(w, &m), -EAGAIN);
+
+                assert_return_code(send_numbered(&w->server, i, rows[i].bytes, rows[i].size), 0);
+                assert_int_equal(client_receive(w, &m), 1);
+                expect_numbered(&m, i, rows[i].bytes, rows[i].size);
+                wire_message_done(&m);
+        }
+        assert_int_equal(w->n_on_queued, 0);
+}
+
+/* What the client sends first: its lines and a message. */
+static size_t record(uint8_t *bytes, size_t capacity, unsigned n_messages) {
+        ssize_t n;
+        Wire wire;
+        int s[2];
+
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        wire_init(&wire, s[0]);
+        for (uint32_t i = 0; i < n_messages; i++)
+                assert_return_code(send_numbered(&wire, i, "abc", 3), 0);
+        n = recv(s[1], bytes, capacity, MSG_DONTWAIT);
+        assert_true(n > 0 && (size_t) n < capacity);
+        (void) close(s[1]);
+        wire_done(&wire);
+        return (size_t) n;
+}
+
+static const char client_lines[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
+
+static void test_authentication_is_compared(void **state) {
+        size_t l = sizeof(client_lines) - 1, size;
+        uint8_t bytes[2048];
+
+        size = record(bytes, sizeof(bytes), 1);
+        assert_memory_equal(bytes, client_lines, l);
+        for (size_t i = 0; i < l; i++) {
+                WireMessage m;
+                Wires *w;
+
+                assert_int_equal(wires_set_up(state), 0);
+                w = *state;
+                bytes[i] ^= 0x20;
+                /* It is told at the first byte that is wrong, not at the end. */
+                assert_int_equal(send(w->client.fd, bytes, i, 0), i);
+                assert_int_equal(server_receive(w, &m), -EAGAIN);
+                assert_int_equal(send(w->client.fd, bytes + i, i % 2 ? 1 : size - i, 0), i % 2 ? 1 : size - i);
+                assert_int_equal(server_receive(w, &m), -EBADMSG);
+                bytes[i] ^= 0x20;
+                wires_tear_down(state);
+        }
+}
+
+/* A prefix of any length is no message; the rest makes it one. */
+static void test_messages_in_parts(void **state) {
+        uint8_t bytes[2048];
+        size_t size = record(bytes, sizeof(bytes), 1);
+
+        for (size_t i = 0; i < size; i++) {
+                WireMessage m;
+                Wires *w;
+
+                assert_int_equal(wires_set_up(state), 0);
+                w = *state;
+                assert_int_equal(send(w->client.fd, bytes, i, 0), i);
+                assert_int_equal(server_receive(w, &m), -EAGAIN);
+                assert_int_equal(send(w->client.fd, bytes + i, size - i, 0), size - i);
+                assert_int_equal(server_receive(w, &m), 1);
+                expect_numbered(&m, 0, "abc", 3);
+                wire_message_done(&m);
+                assert_false(wire_pending(&w->server));
+                wires_tear_down(state);
+        }
+}
+
+static void test_byte_by_byte(void **state) {
+        uint8_t bytes[2048];
+        size_t size = record(bytes, sizeof(bytes), 3);
+        Wires *w = *state;
+        uint32_t n = 0;
+        WireMessage m;
+
+        for (size_t i = 0; i < size; i++) {
+                int r;
+
+                assert_int_equal(send(w->client.fd, bytes + i, 1, 0), 1);
+                r = server_receive(w, &m);
+                assert_true(r == 1 || r == -EAGAIN);
+                if (r == 1) {
+                        expect_numbered(&m, n++, "abc", 3);
+                        wire_message_done(&m);
+                }
+        }
+        assert_int_equal(n, 3);
+}
+
+static void test_several_at_once(void **state) {
+        uint8_t bytes[2048];
+        size_t size = record(bytes, sizeof(bytes), 3);
+        Wires *w = *state;
+        WireMessage m;
+
+        /* Without a part of the last one. */
+        assert_int_equal(send(w->client.fd, bytes, size - 1, 0), size - 1);
+        for (uint32_t i = 0; i < 2; i++) {
+                assert_int_equal(server_receive(w, &m), 1);
+                expect_numbered(&m, i, "abc", 3);
+                wire_message_done(&m);
+                assert_true(wire_pending(&w->server));
+        }
+        assert_int_equal(server_receive(w, &m), -EAGAIN);
+        assert_int_equal(send(w->client.fd, bytes + size - 1, 1, 0), 1);
+        assert_int_equal(server_receive(w, &m), 1);
+        expect_numbered(&m, 2, "abc", 3);
+        wire_message_done(&m);
+        assert_false(wire_pending(&w->server));
+}
+
+static unsigned count_fds(void) {
+        unsigned n = 0;
+
+        for (int fd = 0; fd < 1024; fd++)
+                n += fcntl(fd, F_GETFD) >= 0;
+        return n;
+}
+
+/* Sends until `n` messages wait for room; returns how many were sent in all. */
+static uint32_t fill(Wires *w, const void *bytes, size_t size, unsigned n) {
+        uint32_t sent = 0;
+
+        while (w->server.queued == 0 && sent < 100000)
+                assert_return_code(send_numbered(&w->server, sent++, bytes, size), 0);
+        assert_int_equal(w->n_on_queued, 1);
+        for (; n > 1; n--) {
+                size_t before = w->server.queued;
+
+                assert_return_code(send_numbered(&w->server, sent++, bytes, size), 0);
+                assert_true(w->server.queued > before + size * !wire_payload_fds(size));
+        }
+        assert_int_equal(w->n_on_queued, 1);
+        return sent;
+}
+
+/* What is queued comes in order, as the reader makes room for it, in parts. */
+static void test_queue(void **state) {
+        static uint8_t bytes[3000];
+        Wires *w = *state;
+        unsigned parts = 0;
+        WireMessage m;
+        uint32_t sent;
+
+        memset(bytes, 'q', sizeof(bytes));
+        sent = fill(w, bytes, sizeof(bytes), 40);
+        assert_return_code(wire_flush(&w->server), 0); /* there is no room: nothing happens */
+        assert_true(w->server.queued > 39 * sizeof(bytes));
+        for (uint32_t i = 0; i < sent; i++) {
+                size_t before = w->server.queued;
+
+                assert_int_equal(client_receive(w, &m), 1);
+                expect_numbered(&m, i, bytes, sizeof(bytes));
+                wire_message_done(&m);
+                assert_return_code(wire_flush(&w->server), 0);
+                assert_true(w->server.queued <= before);
+                parts += w->server.queued < before && w->server.queued % sizeof(bytes) != 0;
+        }
+        assert_true(parts > 5);
+        assert_int_equal(w->server.queued, 0);
+        assert_null(w->server.queue);
+        assert_return_code(wire_flush(&w->server), 0);
+
+        /* Then it sends at once again, and says so anew. */
+        assert_return_code(send_numbered(&w->server, 7, "abc", 3), 0);
+        assert_int_equal(w->server.queued, 0);
+        assert_int_equal(client_receive(w, &m), 1);
+        expect_numbered(&m, 7, "abc", 3);
+        wire_message_done(&m);
+        w->n_on_queued = 0;
+        (void) fill(w, bytes, sizeof(bytes), 2);
+}
+
+/* Each descriptor goes with its own message, and the queue's copies are closed. */
+static void test_queued_descriptors(void **state) {
+        static uint8_t large[SAND_MEMFD_THRESHOLD];
+        unsigned n_fds = count_fds();
+        Wires *w = *state;
+        WireMessage m;
+        uint32_t sent;
+
+        sent = fill(w, "abc", 3, 1);
+        for (uint32_t i = 0; i < 20; i++) {
+                large[0] = (uint8_t) i;
+                assert_return_code(i % 2 ? send_numbered(&w->server, sent + i, large, sizeof(large))
+                                         : send_numbered(&w->server, sent + i, "abc", 3), 0);
+        }
+        assert_int_equal(count_fds(), n_fds + 10);
+        for (uint32_t i = 0; i < sent + 20; i++) {
+                assert_return_code(wire_flush(&w->server), 0);
+                assert_int_equal(client_receive(w, &m), 1);
+                if (i >= sent && (i - sent) % 2) {
+                        large[0] = (uint8_t) (i - sent);
+                        expect_numbered(&m, i, large, sizeof(large));
+                } else
+                        expect_numbered(&m, i, "abc", 3);
+                wire_message_done(&m);
+        }
+        assert_int_equal(count_fds(), n_fds);
+}
+
+/* A borrowed descriptor may be closed once the message is queued; and what is never sent is closed, too. */
+static void test_queue_is_dropped(void **state) {
+        unsigned n_fds = count_fds();
+        Wires *w = *state;
+        WireWriter out;
+        int fd;
+
+        (void) fill(w, "abc", 3, 3);
+        fd = wire_memfd_new("x", 1);
+        wire_call(&w->server, &out, "/a", "b.c", "D", "v", 1);
+        wire_put_memfd(&out, fd);
+        assert_return_code(wire_send(&w->server, &out), 0);
+        (void) close(fd);
+        assert_int_equal(count_fds(), n_fds + 1);
+        wire_done(&w->server);
+        assert_int_equal(w->server.queued, 0);
+        assert_int_equal(count_fds(), n_fds - 1);
+}
+
+static void test_queue_is_bounded(void **state) {
+        static uint8_t bytes[SAND_MEMFD_THRESHOLD - 1];
+        size_t max = 2 * WIRE_MESSAGE_MAX, before;
+        Wires *w = *state;
+        WireMessage m;
+        uint32_t sent;
+        int r = 0;
+
+        sent = fill(w, bytes, sizeof(bytes), 1);
+        for (; sent < 1000; sent++) {
+                before = w->server.queued;
+                r = send_numbered(&w->server, sent, bytes, sizeof(bytes));
+                if (r < 0)
+                        break;
+        }
+        assert_int_equal(r, -ENOBUFS);
+        assert_int_equal(w->server.queued, before);
+        assert_true(w->server.queued <= max && w->server.queued + sizeof(bytes) + 200 > max);
+        assert_int_equal(w->n_on_queued, 1);
+        /* Nothing of the refused one was sent: the others arrive whole. */
+        w->client.nonblocking = true;
+        for (uint32_t i = 0; i < sent; i++) {
+                while ((r = client_receive(w, &m)) == -EAGAIN)
+                        assert_return_code(wire_flush(&w->server), 0);
+                assert_int_equal(r, 1);
+                expect_numbered(&m, i, bytes, sizeof(bytes));
+                wire_message_done(&m);
+        }
+        assert_int_equal(w->server.queued, 0);
+        assert_int_equal(client_receive(w, &m), -EAGAIN);
+}
+
+static void test_peer_leaves(void **state) {
+        WireMessage m;
+        Wires *w = *state;
+
+        assert_return_code(send_numbered(&w->client, 1, "abc", 3), 0);
+        (void) fill(w, "abc", 3, 2);
+        wire_done(&w->client);
+        /* What is queued is lost, what it said is not. */
+        assert_int_equal(wire_flush(&w->server), -EPIPE);
+        assert_int_equal(server_receive(w, &m), 1);
+        expect_numbered(&m, 1, "abc", 3);
+        wire_message_done(&m);
+        assert_int_equal(server_receive(w, &m), 0);
+        assert_int_equal(server_receive(w, &m), 0);
+}
+
+/* In the middle of a message, or of the authentication. */
+static void test_peer_leaves_early(void **state) {
+        uint8_t bytes[2048];
+        size_t size = record(bytes, sizeof(bytes), 1);
+        const size_t cuts[] = { 0, 1, sizeof(client_lines) - 2, sizeof(client_lines) - 1, sizeof(client_lines) + 10, size - 1 };
+
+        for (size_t i = 0; i < ELEMENTSOF(cuts); i++) {
+                WireMessage m;
+                Wires *w;
+
+                assert_int_equal(wires_set_up(state), 0);
+                w = *state;
+                assert_int_equal(send(w->client.fd, bytes, cuts[i], 0), cuts[i]);
+                (void) shutdown(w->client.fd, SHUT_WR);
+                assert_int_equal(server_receive(w, &m), 0);
+                wires_tear_down(state);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_first_message_wakes),
@@ -628,6 +1008,17 @@ int main(void) {
                 cmocka_unit_test(test_damage),
                 cmocka_unit_test(test_malformed),
                 cmocka_unit_test(test_memfd_check),
+                cmocka_unit_test_setup_teardown(test_wires_converse, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_byte_by_byte, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_several_at_once, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_queue, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_queued_descriptors, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_queue_is_dropped, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_queue_is_bounded, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_peer_leaves, wires_set_up, wires_tear_down),
+                cmocka_unit_test(test_authentication_is_compared),
+                cmocka_unit_test(test_messages_in_parts),
+                cmocka_unit_test(test_peer_leaves_early),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
