@@ -16,6 +16,8 @@ typedef struct Gateway {
         unsigned in_flight;  /* invocations */
         sd_event_source *sigterm, *sigint, *sighup, *status, *deadline;
         char *status_text;   /* as sent last */
+        uint8_t random[256]; /* for ids; what is left of it */
+        size_t n_random;
 } Gateway;
 
 typedef struct GatewayConfig {

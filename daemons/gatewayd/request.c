@@ -141,15 +141,20 @@ static enum MHD_Result on_header(void *userdata, enum MHD_ValueKind kind, const 
         return MHD_YES;
 }
 
-static int make_id(char ret[static EXECUTION_ID_LENGTH + 1]) {
+static int make_id(Gateway *g, char ret[static EXECUTION_ID_LENGTH + 1]) {
         static const char digits[] = "0123456789abcdef";
-        uint8_t bytes[EXECUTION_ID_LENGTH / 2];
 
-        if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
-                return -errno;
-        for (size_t i = 0; i < sizeof(bytes); i++) {
-                ret[2 * i] = digits[bytes[i] >> 4];
-                ret[2 * i + 1] = digits[bytes[i] & 15];
+        if (g->n_random < EXECUTION_ID_LENGTH / 2) {
+                /* As much as getrandom() gives in one piece, whatever interrupts it. */
+                if (getrandom(g->random, sizeof(g->random), 0) != (ssize_t) sizeof(g->random))
+                        return -EIO;
+                g->n_random = sizeof(g->random);
+        }
+        for (size_t i = 0; i < EXECUTION_ID_LENGTH / 2; i++) {
+                uint8_t byte = g->random[--g->n_random];
+
+                ret[2 * i] = digits[byte >> 4];
+                ret[2 * i + 1] = digits[byte & 15];
         }
         ret[EXECUTION_ID_LENGTH] = 0;
         return 0;
@@ -245,7 +250,7 @@ static void *request_begin(HttpConnection *c, const char *path, const char *meth
         bool untrusted;
 
         q = calloc(1, sizeof(Request));
-        if (!q || make_id(q->id) < 0) {
+        if (!q || make_id(userdata, q->id) < 0) {
                 free(q);
                 return NULL;
         }

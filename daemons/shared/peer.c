@@ -21,6 +21,8 @@
 #define RETRY_MIN_USEC (10 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (1 * USEC_PER_SEC)
 #define CALLS_MAX 65536U
+/* Messages that one turn of the loop takes from a connection at most. */
+#define DRAIN_MAX 64U
 
 #define LOST_EACH_TIME "The application's machine ended the connection each time before it took the event."
 
@@ -28,6 +30,7 @@ typedef struct Link {
         Peer *peer;
         sd_bus *bus;
         sd_bus_slot *filter;
+        sd_event_source *drain;
         bool ready, going_away, lost;
         uint64_t given;   /* calls given to sd-bus; they are numbered from 1 */
         uint64_t written; /* when lost: the calls up to this number left the process */
@@ -123,6 +126,7 @@ static void link_free(Link *l) {
         if (l->next)
                 l->next->prev = l->prev;
 
+        sd_event_source_disable_unref(l->drain);
         sd_bus_slot_unref(l->filter);
         sd_bus_detach_event(l->bus);
         sd_bus_close_unref(l->bus);
@@ -236,11 +240,28 @@ static void call_wait_again(PeerCall *c) {
         (void) peer_watch_expiry(c->peer, c->expires);
 }
 
+/* sd-bus takes one message a turn of the loop. Where more calls are out, more answers are likely to be there. */
+static int on_drain(sd_event_source *s, void *userdata) {
+        sd_bus *bus = sd_bus_ref(((Link *) userdata)->bus); /* the link may end by what it is told */
+
+        for (unsigned i = 0; i < DRAIN_MAX; i++)
+                if (sd_bus_process(bus, NULL) <= 0)
+                        break;
+        sd_bus_unref(bus);
+        return 0;
+}
+
+static void link_drain_soon(Link *l) {
+        if (l->n_calls > 1)
+                (void) sd_event_source_set_enabled(l->drain, SD_EVENT_ONESHOT);
+}
+
 static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
         PeerCall *c = userdata;
         Link *l = c->link;
         PeerReply reply = { .error = SAND_ERROR_CRASHED, .payload = PAYLOAD_EMPTY };
 
+        link_drain_soon(l);
         if (!sd_bus_message_is_method_error(m, NULL)) {
                 if (reply_read_success(m, &reply) < 0) {
                         call_fail(c, SAND_ERROR_CRASHED, "The application's machine sent an answer that does not parse.");
@@ -471,7 +492,13 @@ static int link_setup(Link *l, int *fd) {
         r = sd_bus_start(l->bus);
         if (r < 0)
                 return r;
-        return sd_bus_attach_event(l->bus, l->peer->event, SD_EVENT_PRIORITY_NORMAL);
+        r = sd_bus_attach_event(l->bus, l->peer->event, SD_EVENT_PRIORITY_NORMAL);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(l->peer->event, &l->drain, on_drain, l);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(l->drain, SD_EVENT_OFF);
 }
 
 /* A new link, or the reason why there is none. -EAGAIN: try again later; the socket's backlog is full, or
