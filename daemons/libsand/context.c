@@ -335,14 +335,17 @@ Wire *context_wire(sand_context *c) {
 }
 
 int context_export(const sand_context *c) {
-        char deadline[24];
+        /* Not setenv(): libc never gives up a value that it was given, and looks through all of them each time. */
+        static char execution[64], invocation[64], deadline[64];
 
-        (void) snprintf(deadline, sizeof(deadline), "%llu", (unsigned long long) c->deadline);
-        if (setenv(SAND_ENV_EXECUTION, c->execution, 1) < 0 || setenv(SAND_ENV_INVOCATION, c->invocation, 1) < 0)
+        (void) snprintf(execution, sizeof(execution), SAND_ENV_EXECUTION "=%s", c->execution);
+        (void) snprintf(invocation, sizeof(invocation), SAND_ENV_INVOCATION "=%s", c->invocation);
+        (void) snprintf(deadline, sizeof(deadline), SAND_ENV_DEADLINE "=%llu", (unsigned long long) c->deadline);
+        if (putenv(execution) != 0 || putenv(invocation) != 0)
                 return -errno;
         if (c->deadline == 0)
                 return unsetenv(SAND_ENV_DEADLINE) < 0 ? -errno : 0;
-        return setenv(SAND_ENV_DEADLINE, deadline, 1) < 0 ? -errno : 0;
+        return putenv(deadline) != 0 ? -errno : 0;
 }
 
 void sand_log(sand_context *c, int priority, const char *format, ...) {
