@@ -26,10 +26,10 @@ static Supervisor *supervisor_of(Instance *i) {
 
 /* Placement (placement.h). */
 
-static void instance_bind(Instance *i, int cpu) {
-        if ((i->cpu == cpu && cpu != PLACEMENT_AWAY) || i->child.pid <= 0 || !placement_bind(&supervisor_of(i)->placement, i->child.pid, cpu))
-                return;
-        i->cpu = cpu;
+static void instance_bind(Instance *i, int where) {
+        if (i->where != where && i->child.pid > 0 &&
+            placement_bind(&supervisor_of(i)->placement, i->child.pid, where))
+                i->where = where;
 }
 
 /* It is about to be woken: to where the supervisor is if nothing else computes. */
@@ -38,8 +38,8 @@ static void instance_computes(Instance *i) {
         const Function *f = i->worker->userdata;
         uint64_t now = now_usec();
 
-        instance_bind(i, s->n_computing == 0 && f->is_short ? placement_follow(&s->placement, now) : -1);
-        if (i->cpu >= 0)
+        instance_bind(i, s->n_computing == 0 && f->is_short ? placement_follow(&s->placement, now) : PLACEMENT_FREE);
+        if (i->where >= 0)
                 supervisor_want_housekeeping(s); /* does it compute for long? */
         i->computing = true;
         i->computing_usec = now;
@@ -63,11 +63,11 @@ static void on_caller_changed(Caller *c) {
 }
 
 bool instance_free_long(Instance *i, uint64_t now) {
-        if (i->cpu < 0 || !i->computing)
+        if (i->where < 0 || !i->computing)
                 return false;
         if (now <= i->computing_usec + LONG_RUN_USEC)
                 return true;
-        instance_bind(i, -1);
+        instance_bind(i, PLACEMENT_FREE);
         return false;
 }
 
@@ -173,7 +173,7 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
         i->output = OUTPUT_NULL;
         i->wire.fd = -EBADF;
         i->caller = (Caller) { .wire = &i->wire, .changed = on_caller_changed };
-        i->cpu = cpu >= 0 ? cpu : worker->where; /* binds itself once it is ready */
+        i->where = cpu >= 0 ? cpu : worker->where; /* binds itself once it is ready */
 
         r = output_open(&i->output, worker->supervisor, worker->spec->name, &log_fd);
         if (r < 0)

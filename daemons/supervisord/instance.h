@@ -33,7 +33,7 @@ struct Instance {
         uint64_t queued_usec, started_usec, deadline;
         Caller caller;          /* of the calls that its event makes */
         bool computing;         /* busy, and not waiting for an answer */
-        int cpu;                /* that it is bound to; -1: free */
+        int where;              /* it may run: a CPU, or as placement.h says */
         uint64_t computing_usec; /* since when */
         bool expired;           /* killed at its deadline */
         uint64_t served;
