@@ -67,7 +67,8 @@ bool instance_free_long(Instance *i, uint64_t now) {
                 return false;
         if (now <= i->computing_usec + LONG_RUN_USEC)
                 return true;
-        instance_bind(i, PLACEMENT_FREE);
+        placement_free_tree(&supervisor_of(i)->placement, i->child.pid);
+        i->where = PLACEMENT_FREE;
         return false;
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "placement.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "macro.h"
@@ -48,6 +50,46 @@ bool placement_bind(const Placement *p, pid_t pid, int where) {
         } else if (where == PLACEMENT_AWAY && p->cpu >= 0)
                 CPU_CLR(p->cpu, &set);
         return sched_setaffinity(pid, sizeof(set), &set) >= 0;
+}
+
+/* What a bound process can have made in the two milliseconds after which it is set free. */
+#define TREE_MAX 256U
+
+typedef struct Tree {
+        pid_t pids[TREE_MAX];
+        size_t n;
+} Tree;
+
+static void tree_add_children(Tree *t, pid_t pid, const char *tid) {
+        char path[64], text[4096];
+        ssize_t n;
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", (int) pid, tid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+        (void) safe_close(fd);
+        text[MAX(n, 0)] = 0;
+        for (char *save = NULL, *s = strtok_r(text, " ", &save); s && t->n < TREE_MAX; s = strtok_r(NULL, " ", &save))
+                t->pids[t->n++] = (pid_t) strtol(s, NULL, 10);
+}
+
+void placement_free_tree(const Placement *p, pid_t pid) {
+        Tree t = { .pids = { pid }, .n = 1 };
+
+        for (size_t i = 0; i < t.n; i++) {
+                char path[32];
+                struct dirent *e;
+                DIR *tasks;
+
+                (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) t.pids[i]);
+                tasks = opendir(path);
+                while (tasks && (e = readdir(tasks))) /* threads first, so that what they make from now on is free */
+                        if (e->d_name[0] != '.' && placement_bind(p, (pid_t) strtol(e->d_name, NULL, 10), PLACEMENT_FREE))
+                                tree_add_children(&t, t.pids[i], e->d_name);
+                if (tasks)
+                        (void) closedir(tasks);
+        }
 }
 
 void placement_retire(const Placement *p, pid_t pid, bool behind) {

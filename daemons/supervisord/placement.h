@@ -12,7 +12,7 @@
  *
  *   - Only functions that are known to be short follow (PLACEMENT_SHORT_USEC of CPU time, learned): what
  *     computes for long gains nothing, and may have threads. One that computes for longer than expected is
- *     set free by housekeeping.
+ *     set free by housekeeping, with the threads and processes that it has made by then.
  *   - What an instance does before and after its event (fork, start, exit) it does on another CPU. When events come as
  *     fast as instances can be made, exits, 50 us each and in bursts, would hold up the forks: they then
  *     run on any CPU, but only while nothing else wants it.
@@ -62,5 +62,7 @@ static inline int placement_aside(const Placement *p) {
 void placement_retire(const Placement *p, pid_t pid, bool behind);
 /* Puts a process on a CPU, or where it says. False: it cannot be. */
 bool placement_bind(const Placement *p, pid_t pid, int where);
+/* Sets a process free with all its threads and the processes below it: they were born bound. */
+void placement_free_tree(const Placement *p, pid_t pid);
 /* Sets the supervisor free when it was idle or has to wait for its CPU. True: look again. */
 bool placement_housekeeping(Placement *p, bool idle, uint64_t now);

@@ -49,7 +49,8 @@ int sandbox_confine_supervisor(void) {
         static const uint64_t keep = (UINT64_C(1) << CAP_SYS_ADMIN) | (UINT64_C(1) << CAP_SETUID) |
                                      (UINT64_C(1) << CAP_SETGID) | (UINT64_C(1) << CAP_SETPCAP) |
                                      (UINT64_C(1) << CAP_KILL) | (UINT64_C(1) << CAP_SYS_RESOURCE) |
-                                     (UINT64_C(1) << CAP_DAC_OVERRIDE);
+                                     (UINT64_C(1) << CAP_DAC_OVERRIDE) |
+                                     (UINT64_C(1) << CAP_SYS_NICE); /* placement of instances, who are others */
         int r;
 
         /* Versions, the journal and the notify socket are the supervisor's alone. What nspawn made below for its
