@@ -48,7 +48,7 @@ async def client(numbers, target, seconds, hangups):
             status, error, retry, text = ('HUNGUP' if limit < 60 else '0'), '-', '-', '-'
         except OSError as e:
             status, error, retry, text = '0', type(e).__name__, '-', '-'
-        print(name, status, error, int((time.monotonic() - begin) * 1e6), retry, text)
+        print(name, status, error, int((time.monotonic() - begin) * 1e6), retry, text, flush=True)
 
 
 async def main(target, events, clients, seconds=0.0, hangups=0):
