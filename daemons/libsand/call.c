@@ -9,12 +9,6 @@
 /* The supervisor answers a call at its deadline; we wait a little longer before we do it ourselves. */
 #define REPLY_GRACE_USEC (200 * USEC_PER_MSEC)
 
-struct sand_result {
-        WireMessage reply;
-        WirePayload payload;
-        const char *content_type, *kind, *error, *message, *cause;
-};
-
 static int note_error(sand_context *c, const char *error, const char *message) {
         free(TAKE_PTR(c->last_error));
         if (asprintf(&c->last_error, "%s: %s", error, message) < 0)
@@ -26,6 +20,7 @@ int context_start(sand_context *c, const ContextCall *call, uint32_t *ret_serial
         const char *traceparent = sand_header(c, "traceparent");
         const char *headers[] = { "traceparent", traceparent };
         uint64_t deadline = c->deadline;
+        int memfd = call->memfd;
         WireWriter out;
 
         if (isempty(call->target))
@@ -37,15 +32,17 @@ int context_start(sand_context *c, const ContextCall *call, uint32_t *ret_serial
                 deadline = deadline > 0 ? MIN(deadline, bound) : bound;
         }
 
+        if (memfd < 0)
+                memfd = context_origin(c, call->data, call->size);
         wire_call(c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, call->send ? "Send" : "Invoke",
-                  SAND_INVOKE_FULL_SIGNATURE, call->memfd >= 0 ? 1 : wire_payload_fds(call->size));
+                  SAND_INVOKE_FULL_SIGNATURE, memfd >= 0 ? 1 : wire_payload_fds(call->size));
         wire_put_string(&out, call->target);
         wire_put_string(&out, ""); /* the execution is inherited */
         wire_put_u64(&out, deadline);
         wire_put_string(&out, call->content_type);
         wire_put_headers(&out, headers, traceparent ? 1 : 0);
-        if (call->memfd >= 0)
-                wire_put_memfd(&out, call->memfd);
+        if (memfd >= 0)
+                wire_put_memfd(&out, memfd);
         else
                 wire_put_payload(&out, call->data, call->size);
         *ret_serial = out.serial;
@@ -98,16 +95,42 @@ static int read_success(const WireMessage *m, sand_result *result) {
         return r < 0 ? r : wire_read_end(&in);
 }
 
-static sand_result *result_new(void) {
+static sand_result *result_new(sand_context *c) {
         sand_result *result = malloc(sizeof(*result));
 
-        if (result)
-                *result = (sand_result) { .payload.data = "", .content_type = "", .cause = "" };
-        return result;
+        if (!result)
+                return NULL;
+        *result = (sand_result) {
+                .context = c,
+                .next = c->results,
+                .payload = { .data = "", .fd = -EBADF },
+                .content_type = "",
+                .cause = "",
+        };
+        if (c->results)
+                c->results->prev = result;
+        return c->results = result;
+}
+
+static void result_unlink(sand_result *result) {
+        if (!result->context)
+                return;
+        if (result->prev)
+                result->prev->next = result->next;
+        else
+                result->context->results = result->next;
+        if (result->next)
+                result->next->prev = result->prev;
+        result->context = NULL;
+}
+
+void context_release_results(sand_context *c) {
+        while (c->results)
+                result_unlink(c->results);
 }
 
 int context_result(sand_context *c, WireMessage *reply, sand_result **ret) {
-        sand_result *result = result_new();
+        sand_result *result = result_new(c);
         int r;
 
         if (!result) {
@@ -128,7 +151,7 @@ int context_result(sand_context *c, WireMessage *reply, sand_result **ret) {
 
 /* A failure that never came as a message. */
 static int local_failure(sand_context *c, const char *kind, const char *message, sand_result **ret) {
-        sand_result *result = result_new();
+        sand_result *result = result_new(c);
 
         if (!result)
                 return -ENOMEM;
@@ -251,6 +274,7 @@ const char *sand_result_kind(const sand_result *result) {
 void sand_result_free(sand_result *result) {
         if (!result)
                 return;
+        result_unlink(result);
         wire_payload_done(&result->payload);
         wire_message_done(&result->reply);
         free(result);

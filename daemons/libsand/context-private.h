@@ -16,6 +16,8 @@ struct sand_context {
         uint64_t deadline;
         const char **headers;
         size_t n_headers;
+        WirePayload event;
+        sand_result *results;       /* that were not yet freed */
 
         /* Its result. */
         void *reply;
@@ -28,3 +30,16 @@ struct sand_context {
         char *last_error;
         uint64_t children_usec;     /* CPU time of the children of earlier events */
 };
+
+struct sand_result {
+        sand_context *context;      /* NULL once that is over */
+        sand_result *prev, *next;
+        WireMessage reply;
+        WirePayload payload;
+        const char *content_type, *kind, *error, *message, *cause;
+};
+
+/* The sealed memfd that these very bytes came in, or -EBADF: what is passed on as it came is not copied. */
+int context_origin(const sand_context *c, const void *data, size_t size);
+/* Forgets the results that the function did not free. */
+void context_release_results(sand_context *c);

@@ -6,6 +6,7 @@
 #include "context-private.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -32,6 +33,7 @@ int context_new(const ContextSettings *settings, Wire *wire, sand_context **ret)
                 .invocation = "",
                 .content_type = "",
                 .reply_fd = -EBADF,
+                .event = { .data = "", .fd = -EBADF },
         };
         *ret = c;
         return 0;
@@ -68,11 +70,37 @@ sand_context *context_free(sand_context *c) {
         if (!c)
                 return NULL;
         reset(c);
+        context_release_results(c);
         free(c);
         return NULL;
 }
 
 /* Results and failures */
+
+static bool is_origin(const WirePayload *p, const void *data, size_t size) {
+        return p->fd >= 0 && p->data == data && p->size == size;
+}
+
+int context_origin(const sand_context *c, const void *data, size_t size) {
+        if (wire_payload_fds(size) == 0)
+                return -EBADF;
+        if (is_origin(&c->event, data, size))
+                return c->event.fd;
+        for (const sand_result *i = c->results; i; i = i->next)
+                if (is_origin(&i->payload, data, size))
+                        return i->payload.fd;
+        return -EBADF;
+}
+
+/* A sealed memfd of ours. */
+static int memfd_with(const sand_context *c, const void *data, size_t size) {
+        int fd = context_origin(c, data, size);
+
+        if (fd < 0)
+                return wire_memfd_new(data, size);
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        return fd < 0 ? -errno : fd;
+}
 
 int sand_reply(sand_context *c, const void *data, size_t size) {
         void *copy = NULL;
@@ -81,7 +109,7 @@ int sand_reply(sand_context *c, const void *data, size_t size) {
         if (size > c->settings.payload_max)
                 return c->reply_error = -EMSGSIZE;
         if (wire_payload_fds(size) > 0) {
-                fd = wire_memfd_new(data, size);
+                fd = memfd_with(c, data, size);
                 if (fd < 0)
                         return c->reply_error = fd == -EFBIG || fd == -ENOSPC ? -ENOMEM : fd;
         } else if (size > 0) {
@@ -229,7 +257,7 @@ static int send_reply(sand_context *c, const WireMessage *m, const Usage *u) {
         return wire_send(c->wire, &out);
 }
 
-static int read_event(sand_context *c, const WireMessage *m, WirePayload *payload) {
+static int read_event(sand_context *c, const WireMessage *m) {
         WireReader in;
         int r;
 
@@ -239,13 +267,12 @@ static int read_event(sand_context *c, const WireMessage *m, WirePayload *payloa
         (void) wire_read_u64(&in, &c->deadline);
         (void) wire_read_string(&in, &c->content_type);
         (void) wire_read_headers(&in, &c->headers, &c->n_headers);
-        r = wire_read_payload(&in, SAND_PAYLOAD_HARD_MAX, payload);
+        r = wire_read_payload(&in, SAND_PAYLOAD_HARD_MAX, &c->event);
         return r < 0 ? r : wire_read_end(&in);
 }
 
 int context_serve(sand_context *c, const WireMessage *m,
                   int (*handle)(sand_context *context, const void *event, size_t size)) {
-        WirePayload payload = { .data = "" };
         Usage usage = usage_begin();
         int r;
 
@@ -255,13 +282,13 @@ int context_serve(sand_context *c, const WireMessage *m,
         if (!wire_message_is_call(m, SAND_INSTANCE_INTERFACE, "Handle", SAND_HANDLE_FULL_SIGNATURE))
                 return wire_refuse(c->wire, m);
 
-        r = read_event(c, m, &payload);
+        r = read_event(c, m);
         if (r == -ENOMEM)
                 (void) context_fail_as(c, "OutOfMemory", "The event does not fit into the function's memory.");
         else if (r < 0)
                 (void) context_fail_as(c, "BadRequest", "The event's message is malformed.");
         else
-                r = handle(c, payload.data, payload.size);
+                r = handle(c, c->event.data, c->event.size);
         if (r != 0 || c->reply_error < 0) {
                 name_failure(c, r);
                 r = -ECANCELED;
@@ -271,7 +298,7 @@ int context_serve(sand_context *c, const WireMessage *m,
         (void) fflush(NULL);
         usage_end(c, &usage);
         r = r < 0 ? send_error(c, m, &usage) : send_reply(c, m, &usage);
-        wire_payload_done(&payload);
+        wire_payload_done(&c->event);
         reset(c);
         return r;
 }

@@ -274,7 +274,7 @@ int wire_read_payload_raw(WireReader *r, uint64_t max, const void **ret_data, si
 }
 
 int wire_read_payload(WireReader *r, uint64_t max, WirePayload *ret) {
-        WirePayload p = { .data = "" };
+        WirePayload p = { .data = "", .fd = -EBADF };
         const void *data;
         int fd;
 
@@ -287,6 +287,7 @@ int wire_read_payload(WireReader *r, uint64_t max, WirePayload *ret) {
                 if (p.mapping == MAP_FAILED)
                         return r->error = -errno;
                 p.data = p.mapping;
+                p.fd = fd;
         }
         *ret = p;
         return 0;
@@ -295,7 +296,7 @@ int wire_read_payload(WireReader *r, uint64_t max, WirePayload *ret) {
 void wire_payload_done(WirePayload *p) {
         if (p->mapping)
                 (void) munmap(p->mapping, p->size);
-        *p = (WirePayload) { .data = "" };
+        *p = (WirePayload) { .data = "", .fd = -EBADF };
 }
 
 int wire_read_end(const WireReader *r) {

@@ -66,6 +66,7 @@ typedef struct WirePayload {
         const void *data;     /* never NULL */
         size_t size;
         void *mapping;        /* what to munmap() */
+        int fd;               /* the sealed memfd of the mapping, its message's; -EBADF: none */
 } WirePayload;
 
 /* Takes over `fd`, a connected stream socket of AF_UNIX; blocking or not, calls here block. */

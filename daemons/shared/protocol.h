@@ -88,7 +88,9 @@
 #define SAND_ENV_BUS "SAND_BUS"           /* where sand-call reaches its instance */
 
 /* Payloads from this size on travel as a sealed memfd. */
+#ifndef SAND_MEMFD_THRESHOLD
 #define SAND_MEMFD_THRESHOLD (512U * 1024U)
+#endif
 
 /* Nothing that the programs exchange is larger than this, whatever a manifest says. */
 #define SAND_PAYLOAD_HARD_MAX (UINT64_C(64) * 1024 * 1024)

@@ -234,6 +234,47 @@ static void test_calls(void **state) {
         free(data);
 }
 
+/* What is passed on as it came travels in the memfd that it came in; what is not the same bytes does not. */
+static void test_pass_on(void **state) {
+        size_t size = 2 * 1024 * 1024;
+        char *data = calloc(1, size);
+        Worker *w = native("echo"), *caller = native("calls"), *part = native("echo_tail");
+        Instance *i = instance_fork(w), *c = instance_fork(caller), *p = instance_fork(part);
+        Outcome o;
+
+        assert_non_null(data);
+        data[size - 1] = 'z';
+        for (unsigned k = 0; k < 2; k++) {
+                instance_handle(i, &(Event) { .data = data, .size = size, .memfd = true }, &o);
+                assert_true(o.event_inode != 0);
+                assert_int_equal(o.inode, o.event_inode);
+                assert_memory_equal(o.data, data, size);
+                outcome_done(&o);
+        }
+
+        /* To a callee, and what that answers back to the caller. */
+        c->answer = (Answer) { .data = data, .size = size };
+        instance_handle(c, &(Event) { .data = data, .size = size, .memfd = true }, &o);
+        assert_int_equal(c->last_memfd, o.event_inode);
+        assert_int_equal(o.inode, c->answer_memfd);
+        assert_int_not_equal(o.inode, o.event_inode);
+        assert_memory_equal(o.data, data, size);
+        outcome_done(&o);
+
+        instance_handle(p, &(Event) { .data = data, .size = size, .memfd = true }, &o);
+        assert_int_not_equal(o.inode, o.event_inode);
+        assert_int_equal(o.size, size - 1);
+        assert_memory_equal(o.data, data + 1, size - 1);
+        outcome_done(&o);
+        instance_stop(i, NULL);
+        instance_stop(c, NULL);
+        instance_stop(p, NULL);
+        worker_stop(w);
+        worker_stop(caller);
+        worker_stop(part);
+        free(data);
+}
+
 static void test_send(void **state) {
         Worker *w = native("sends");
         Instance *i = instance_fork(w);
@@ -340,6 +381,7 @@ int main(void) {
                 cmocka_unit_test(test_process),
                 cmocka_unit_test(test_output),
                 cmocka_unit_test(test_calls),
+                cmocka_unit_test(test_pass_on),
                 cmocka_unit_test(test_send),
                 cmocka_unit_test(test_load_failures),
                 cmocka_unit_test(test_protocol),

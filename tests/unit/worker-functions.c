@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 int echo(sand_context *c, const void *event, size_t size);
+int echo_tail(sand_context *c, const void *event, size_t size);
 int fails(sand_context *c, const void *event, size_t size);
 int fails_plainly(sand_context *c, const void *event, size_t size);
 int returns_three(sand_context *c, const void *event, size_t size);
@@ -33,6 +34,11 @@ int echo(sand_context *c, const void *event, size_t size) {
         int r = *sand_content_type(c) ? sand_reply_content_type(c, sand_content_type(c)) : 0;
 
         return r < 0 ? r : sand_reply(c, event, size);
+}
+
+/* All but the first byte. */
+int echo_tail(sand_context *c, const void *event, size_t size) {
+        return sand_reply(c, (const char *) event + 1, size - 1);
 }
 
 int fails(sand_context *c, const void *event, size_t size) {

@@ -64,6 +64,15 @@ static bool step(sd_bus *bus, int log, char **text, size_t *size) {
         return true;
 }
 
+static uint64_t inode_of(int fd) {
+        struct stat st;
+
+        if (fd < 0)
+                return 0;
+        assert_return_code(fstat(fd, &st), errno);
+        return st.st_ino;
+}
+
 static char *copy(const char *s) {
         char *c = strdup(s);
 
@@ -179,9 +188,24 @@ static void note_call(Instance *i, sd_bus_message *m) {
         assert_non_null(i->last_data);
         memcpy(i->last_data, data, payload.size);
         i->last_size = payload.size;
+        i->last_memfd = inode_of(payload.fd);
         if (mapping)
                 assert_return_code(munmap(mapping, payload.size), errno);
         payload_done(&payload);
+}
+
+static void append_answer(Instance *i, sd_bus_message *reply) {
+        const Answer *a = &i->answer;
+        Payload payload = { .data = a->data ?: "", .size = a->size, .fd = -EBADF };
+        _cleanup_(closep) int memfd = -EBADF;
+
+        if (a->size >= SAND_MEMFD_THRESHOLD) {
+                memfd = memfd_new_sealed("answer", a->data, a->size);
+                assert_return_code(memfd, -memfd);
+                payload.fd = memfd;
+        }
+        i->answer_memfd = inode_of(memfd);
+        assert_return_code(payload_append(reply, &payload), 0);
 }
 
 static void answer_call(Instance *i, sd_bus_message *m) {
@@ -202,7 +226,7 @@ static void answer_call(Instance *i, sd_bus_message *m) {
                 else {
                         assert_return_code(sd_bus_message_append(reply, "s(ttt)", a->content_type ?: "",
                                                                  UINT64_C(1), UINT64_C(2), UINT64_C(3)), 0);
-                        assert_return_code(payload_append_bytes(reply, a->data ?: "", a->size), 0);
+                        append_answer(i, reply);
                 }
         }
         assert_return_code(sd_bus_send(NULL, reply, NULL), 0);
@@ -313,6 +337,7 @@ static int on_outcome(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         assert_return_code(payload_map(&payload, &data, &mapping), 0);
         o->content_type = copy(content_type);
         o->memfd = payload.fd >= 0;
+        o->inode = inode_of(payload.fd);
         o->size = payload.size;
         free(o->data);
         o->data = malloc(o->size + 1);
@@ -343,6 +368,7 @@ void instance_handle(Instance *i, const Event *event, Outcome *ret) {
                 memfd = memfd_new_sealed("event", payload.data, payload.size);
                 assert_return_code(memfd, -memfd);
                 payload.fd = memfd;
+                ret->event_inode = inode_of(memfd);
         }
         assert_return_code(payload_append(m, &payload), 0);
         assert_return_code(sd_bus_call_async(i->bus, NULL, m, on_outcome, ret, WAIT_USEC), 0);

@@ -49,6 +49,8 @@ typedef struct Instance {
         uint64_t last_deadline;
         void *last_data;
         size_t last_size;
+        uint64_t last_memfd;   /* the inode of the one that it came in, 0: inline */
+        uint64_t answer_memfd; /* and of the one that the answer was sent in */
 } Instance;
 
 typedef struct Outcome {
@@ -58,6 +60,8 @@ typedef struct Outcome {
         void *data;
         size_t size;
         bool memfd;
+        uint64_t inode;        /* the memfd's */
+        uint64_t event_inode;  /* of the memfd that the event was sent in */
         uint64_t wall, cpu, peak;
 } Outcome;
 
