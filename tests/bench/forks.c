@@ -1,90 +1,199 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* forks COUNT [PROCESSES [THREADS]]
+/* forks WORKER HANDLER [COUNT]: what one instance after another costs that gets no event: the Fork call of a real
+ * worker, until the instance says that it is ready; then its channel is closed, until it is reaped. The worker's
+ * working directory and environment are ours.
  *
- * Prints what fork, exit and wait cost, in nanoseconds: COUNT times in each of PROCESSES processes at once, which
- * have THREADS threads beside the one that forks. For tests/bench/favordynmods. */
+ * Prints one row, microseconds and MiB: fork (the worker's answer), ready, exit, total, each the median; cpu and faults
+ * of an instance (means); the worker's resident memory and what of it is in huge pages. */
 
+#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include <systemd/sd-bus.h>
 
-static uint64_t now_nsec(void) {
-        struct timespec t;
+#include "protocol.h"
+#include "stat.h"
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * 1000000000 + (uint64_t) t.tv_nsec;
+#define WARM_UP 50U
+
+typedef struct Cost {
+        Samples fork, ready, exit, total;
+        uint64_t cpu_usec, faults;
+} Cost;
+
+static sd_bus *serve(int fd) {
+        sd_id128_t id = {};
+        sd_bus *bus;
+        int r;
+
+        r = sd_bus_new(&bus);
+        if (r >= 0)
+                r = sd_bus_set_fd(bus, fd, fd);
+        if (r >= 0)
+                r = sd_bus_set_server(bus, 1, id);
+        if (r >= 0)
+                r = sd_bus_set_anonymous(bus, 1);
+        if (r >= 0)
+                r = sd_bus_negotiate_fds(bus, 1);
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r < 0)
+                die("sd-bus", r);
+        return bus;
 }
 
-static void *idle(void *unused) {
-        (void) poll(NULL, 0, -1);
-        return unused;
+static void socket_pair(int fds[2]) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+                die("socketpair", errno);
 }
 
-/* Is ready when it closes its end of `ready`, begins when `go` is closed. */
-static int forker(unsigned count, unsigned threads, int ready, int go) {
-        char byte;
+static sd_bus *start_worker(const char *worker, const char *handler, pid_t *ret_pid) {
+        int fds[2];
+        pid_t pid;
 
-        for (unsigned i = 0; i < threads; i++) {
-                pthread_t thread;
-
-                if (pthread_create(&thread, NULL, idle, NULL) != 0)
-                        return EXIT_FAILURE;
+        socket_pair(fds);
+        pid = fork();
+        if (pid < 0)
+                die("fork", errno);
+        if (pid == 0) {
+                if (fds[1] == SAND_CHANNEL_FD ? fcntl(fds[1], F_SETFD, 0) < 0 : dup2(fds[1], SAND_CHANNEL_FD) < 0)
+                        die("dup2", errno);
+                execl(worker, worker, handler, NULL);
+                die(worker, errno);
         }
-        (void) close(ready);
-        if (read(go, &byte, 1) != 0)
-                return EXIT_FAILURE;
-        for (unsigned i = 0; i < count; i++) {
-                pid_t pid = fork();
+        (void) close(fds[1]);
+        *ret_pid = pid;
+        return serve(fds[0]);
+}
 
-                if (pid == 0)
-                        _exit(EXIT_SUCCESS);
-                if (pid < 0 || waitpid(pid, NULL, 0) != pid)
-                        return EXIT_FAILURE;
+static void wait_for_signal(sd_bus *bus, const char *interface, const char *member) {
+        for (;;) {
+                sd_bus_message *m = NULL;
+                int r = sd_bus_process(bus, &m);
+                bool there = m && sd_bus_message_is_signal(m, interface, member);
+
+                if (r >= 0 && m && !there && sd_bus_message_is_signal(m, NULL, NULL))
+                        die(sd_bus_message_get_member(m), EPROTO);
+                sd_bus_message_unref(m);
+                if (there)
+                        return;
+                if (r == 0)
+                        r = sd_bus_wait(bus, 60 * USEC_PER_SEC);
+                if (r < 0)
+                        die(member, r);
         }
-        return EXIT_SUCCESS;
+}
+
+static pid_t call_fork(sd_bus *worker, int socket, int log) {
+        sd_bus_message *m = NULL, *reply = NULL;
+        const void *pids = NULL;
+        size_t size = 0;
+        int32_t pid;
+        int r;
+
+        r = sd_bus_message_new_method_call(worker, &m, NULL, SAND_WORKER_PATH, SAND_WORKER_INTERFACE, "Fork");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "ia(hh)", -1, 1, socket, log);
+        if (r >= 0)
+                r = sd_bus_call(worker, m, 60 * USEC_PER_SEC, NULL, &reply);
+        if (r >= 0)
+                r = sd_bus_message_read_array(reply, 'i', &pids, &size);
+        if (r < 0 || size != sizeof(pid))
+                die("Fork", r);
+        memcpy(&pid, pids, sizeof(pid));
+        sd_bus_message_unref(m);
+        sd_bus_message_unref(reply);
+        if (pid < 0)
+                die("Fork", pid);
+        return pid;
+}
+
+static void one(sd_bus *worker, Cost *cost) {
+        uint64_t begin, forked, ready, closed;
+        struct rusage ru;
+        sd_bus *instance;
+        int fds[2];
+        pid_t pid;
+
+        socket_pair(fds);
+        instance = serve(fds[0]);
+        begin = now_nsec();
+        pid = call_fork(worker, fds[1], STDERR_FILENO);
+        forked = now_nsec();
+        (void) close(fds[1]);
+        wait_for_signal(instance, SAND_INSTANCE_INTERFACE, "Ready");
+        ready = now_nsec();
+        sd_bus_close(instance);
+        sd_bus_unref(instance);
+        if (wait4(pid, NULL, 0, &ru) < 0)
+                die("wait4", errno);
+        closed = now_nsec();
+        if (!cost)
+                return;
+        samples_add(&cost->fork, forked - begin);
+        samples_add(&cost->ready, ready - begin);
+        samples_add(&cost->exit, closed - ready);
+        samples_add(&cost->total, closed - begin);
+        cost->cpu_usec += (uint64_t) (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * USEC_PER_SEC +
+                          (uint64_t) (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
+        cost->faults += (uint64_t) ru.ru_minflt;
+}
+
+/* Of /proc/PID/smaps_rollup, MiB. */
+static double memory_of(pid_t pid, const char *key) {
+        char path[64], line[256];
+        double kib = 0;
+        FILE *f;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int) pid);
+        f = fopen(path, "re");
+        if (!f)
+                die(path, errno);
+        while (fgets(line, sizeof(line), f))
+                if (startswith(line, key))
+                        kib = strtod(line + strlen(key), NULL);
+        (void) fclose(f);
+        return kib / 1024;
 }
 
 int main(int argc, char *argv[]) {
-        unsigned count, processes, threads;
-        int ready[2], go[2], status, failed = 0;
-        uint64_t begin;
-        char byte;
+        unsigned n = 500;
+        sd_bus *worker;
+        Cost cost = {};
+        pid_t pid;
 
-        if (argc < 2 || argc > 4) {
-                fprintf(stderr, "forks COUNT [PROCESSES [THREADS]]\n");
+        if (argc < 3 || argc > 4) {
+                fprintf(stderr, "usage: forks WORKER HANDLER [COUNT]\n");
                 return EXIT_FAILURE;
         }
-        count = (unsigned) strtoul(argv[1], NULL, 10);
-        processes = argc > 2 ? (unsigned) strtoul(argv[2], NULL, 10) : 1;
-        threads = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 0;
-        if (count == 0 || processes == 0 || pipe(ready) < 0 || pipe(go) < 0)
-                return EXIT_FAILURE;
+        if (argc == 4)
+                n = (unsigned) parse_number("COUNT", argv[3], 10, 1000000);
+        samples_init(&cost.fork, n);
+        samples_init(&cost.ready, n);
+        samples_init(&cost.exit, n);
+        samples_init(&cost.total, n);
+        worker = start_worker(argv[1], argv[2], &pid);
+        wait_for_signal(worker, SAND_WORKER_INTERFACE, "Loaded");
+        for (unsigned i = 0; i < n + WARM_UP; i++)
+                one(worker, i < WARM_UP ? NULL : &cost);
 
-        for (unsigned i = 0; i < processes; i++) {
-                pid_t pid = fork();
-
-                if (pid < 0)
-                        return EXIT_FAILURE;
-                if (pid == 0) {
-                        (void) close(go[1]);
-                        _exit(forker(count, threads, ready[1], go[0]));
-                }
-        }
-        (void) close(ready[1]);
-        if (read(ready[0], &byte, 1) != 0)
-                return EXIT_FAILURE;
-        begin = now_nsec();
-        (void) close(go[1]);
-        while (wait(&status) > 0)
-                failed |= status;
-        if (failed)
-                return EXIT_FAILURE;
-        printf("%llu\n", (unsigned long long) ((now_nsec() - begin) / count / processes));
+        row_begin(argv[2]);
+        row_number("fork", samples_quantile(&cost.fork, 0.5));
+        row_number("ready", samples_quantile(&cost.ready, 0.5));
+        row_number("exit", samples_quantile(&cost.exit, 0.5));
+        row_number("total", samples_quantile(&cost.total, 0.5));
+        row_number("p99", samples_quantile(&cost.total, 0.99));
+        row_number("cpu", (double) cost.cpu_usec / n);
+        row_number("faults", (double) cost.faults / n);
+        row_number("resident_mib", memory_of(pid, "Rss:"));
+        row_number("huge_mib", memory_of(pid, "AnonHugePages:"));
+        row_end();
+        sd_bus_close(worker);
+        sd_bus_unref(worker);
+        (void) waitpid(pid, NULL, 0);
         return EXIT_SUCCESS;
 }
