@@ -2,8 +2,8 @@
 #pragma once
 
 /* What SAND's programs say to each other. Every channel speaks D-Bus, peer to peer, little endian or
- * big, with descriptor passing. Needs no library: the daemons read it beside sd-bus, workers and
- * libsand beside their own small peer (daemons/libsand/wire.h).
+ * big, with descriptor passing. Needs no library: the daemons read it beside sd-bus, workers, libsand and the
+ * supervisor's side of its instances beside a small peer of our own (wire.h).
  *
  * Types: an execution or invocation id is 32 lower-case hex digits; a deadline is an absolute time in
  * microseconds of CLOCK_MONOTONIC (0: none); a payload is a variant that holds `ay`, the bytes, or
@@ -59,7 +59,8 @@
 #define SAND_WORKER_PATH "/org/sand/Worker1"
 #define SAND_WORKER_INTERFACE "org.sand.Worker1"
 
-/* Supervisor and instance, over the socket that Fork passed.
+/* Supervisor and instance, over the socket that Fork passed. Both ends are wires (wire.h): each sends its whole
+ * authentication with its first message.
  *
  * Instance's signal: Ready(), in one send with its authentication.
  * Supervisor's call: Handle(s execution, s invocation, t deadline, s content_type, a{ss} headers,
