@@ -12,10 +12,10 @@
 #include "uids.h"
 
 /* The kernel's and nspawn's default bounding set has more than a supervisor needs to make namespaces, change
- * identities, and limit and kill its children. */
+ * identities, and limit, place and kill its children. */
 #define DROPPED_CAPABILITIES \
         "CAP_AUDIT_CONTROL CAP_AUDIT_WRITE CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MKNOD " \
-        "CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_RAW CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_TTY_CONFIG"
+        "CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_RAW CAP_SYS_BOOT CAP_SYS_TTY_CONFIG"
 
 /* How long sand-app@.service waits for a stop when no function is slow, in its units. */
 #define STOP_MARGIN_USEC (30 * USEC_PER_SEC)
