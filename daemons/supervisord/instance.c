@@ -151,9 +151,12 @@ static bool instance_read(Instance *i) {
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Instance *i = userdata;
 
-        if (revents & EPOLLOUT && wire_flush(&i->wire) < 0)
-                on_end_of_file(i);
-        else if (revents & ~EPOLLOUT)
+        if (revents & EPOLLOUT && wire_flush(&i->wire) < 0) {
+                while (i->io && instance_read(i)) /* what it said before it left */
+                        ;
+                if (i->io)
+                        on_end_of_file(i);
+        } else if (revents & ~EPOLLOUT)
                 (void) instance_read(i);
         if (i->io && revents & EPOLLOUT && i->wire.queued == 0)
                 (void) sd_event_source_set_io_events(i->io, EPOLLIN);
