@@ -688,11 +688,12 @@ static void step(Script *s) {
 
 /* Everybody leaves: nothing may be left of what the supervisor made for them. */
 static void script_end(Script *s) {
+        uint64_t start = now_usec();
         siginfo_t si;
 
         for (unsigned i = 0; i < s->n_peers; i++)
                 peer_close(s->peers[i]);
-        for (unsigned i = 0; i < 1000; i++) {
+        for (;;) {
                 settle(s);
                 for (unsigned j = 0; j < s->n_peers; j++) {
                         if (s->peers[j]->role == WORKER && s->peers[j]->pid > 0)
@@ -704,6 +705,7 @@ static void script_end(Script *s) {
                         (void) kill(s->children[j], SIGKILL);
                 if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
                         break;
+                assert(now_usec() - start < 10 * USEC_PER_SEC);
                 (void) usleep(50);
         }
         supervisor_free(s->supervisor);
