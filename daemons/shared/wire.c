@@ -438,6 +438,14 @@ static int grow(Wire *w, size_t capacity) {
         return 0;
 }
 
+bool wire_has_message(const Wire *w) {
+        size_t total;
+
+        if (!w->answered)
+                return false;
+        return message_size(w, &total) < 0 || (total > 0 && w->size >= total);
+}
+
 int wire_prepare(Wire *w) {
         int r = grow(w, FIRST_CAPACITY);
 

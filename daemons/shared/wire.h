@@ -84,6 +84,8 @@ int wire_receive(Wire *w, uint64_t deadline, WireMessage *ret);
 static inline bool wire_pending(const Wire *w) {
         return w->size > 0;
 }
+/* Whether wire_receive() has a result, be it an error, without another look at the socket. */
+bool wire_has_message(const Wire *w);
 /* Waits until the server has taken our authentication, without reading messages: from then on it writes
  * nothing unasked, and what we sent reaches it even if we close. 0, or as wire_receive(). */
 int wire_wait_answers(Wire *w, uint64_t deadline);

@@ -127,7 +127,8 @@ static void on_queued(Wire *w) {
                 (void) sd_event_source_set_io_events(i->io, EPOLLIN | EPOLLOUT);
 }
 
-/* One turn: the messages that are there, in one system call if they are short. False: there was none. */
+/* One turn: the messages that are there, in one system call if they are short. Not those that arrive meanwhile:
+ * one that never stops talking would have all turns. False: there was none. */
 static bool instance_read(Instance *i) {
         bool any = false;
 
@@ -144,7 +145,7 @@ static bool instance_read(Instance *i) {
                 any = true;
                 on_message(i, &m);
                 wire_message_done(&m);
-        } while (i->io && wire_pending(&i->wire));
+        } while (i->io && wire_has_message(&i->wire));
         return any;
 }
 

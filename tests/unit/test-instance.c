@@ -251,11 +251,39 @@ static void test_end_without_a_result(void **state) {
         wire_message_done(&handle);
 }
 
+/* One that never stops talking does not keep the loop from its other sources. */
+static void test_others_have_their_turn(void **state) {
+        static const uint8_t message[24] = { 'l', 5, 0, 1, [8] = 1, [12] = 5, [16] = 200, 1, 'y', 0, 1 };
+        Fixture *f = *state;
+        uint64_t start;
+        pid_t pid;
+
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                uint8_t many[100 * sizeof(message)];
+
+                for (size_t i = 0; i < sizeof(many); i += sizeof(message))
+                        memcpy(many + i, message, sizeof(message));
+                (void) alarm(4);
+                for (;;)
+                        (void) send(f->wire.fd, many, sizeof(many), MSG_NOSIGNAL);
+        }
+        start = now_usec();
+        for (unsigned i = 0; i < 5; i++)
+                assert_true(sd_event_run(f->supervisor.event, 2 * USEC_PER_SEC) > 0);
+        assert_true(now_usec() - start < 2 * USEC_PER_SEC);
+        assert_int_equal(f->instance->state, INSTANCE_WAITING);
+        (void) kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_queued_answers_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_result_before_the_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_without_a_result, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_others_have_their_turn, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -805,11 +805,13 @@ static void test_several_at_once(void **state) {
 
         /* Without a part of the last one. */
         assert_int_equal(send(w->client.fd, bytes, size - 1, 0), size - 1);
+        assert_false(wire_has_message(&w->server));
         for (uint32_t i = 0; i < 2; i++) {
                 assert_int_equal(server_receive(w, &m), 1);
                 expect_numbered(&m, i, "abc", 3);
                 wire_message_done(&m);
                 assert_true(wire_pending(&w->server));
+                assert_true(wire_has_message(&w->server) == (i == 0)); /* a part is none */
         }
         assert_int_equal(server_receive(w, &m), -EAGAIN);
         assert_int_equal(send(w->client.fd, bytes + size - 1, 1, 0), 1);
