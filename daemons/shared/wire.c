@@ -736,8 +736,8 @@ int wire_send(Wire *w, WireWriter *out) {
                 iov[n++] = (struct iovec) { out->data, out->size };
                 if (out->payload_size > 0)
                         iov[n++] = (struct iovec) { (void *) out->payload, out->payload_size };
-                w->authenticated = true;
                 r = send_or_queue(w, iov, n, fd);
+                w->authenticated |= r >= 0;
         }
         wire_writer_done(out);
         return r;

@@ -962,6 +962,27 @@ static void test_queue_is_bounded(void **state) {
         assert_int_equal(client_receive(w, &m), -EAGAIN);
 }
 
+/* A first message that cannot be sent has not authenticated anybody: the second one does. */
+static void test_first_message_fails(void **state) {
+        int fd = wire_memfd_new("x", 1);
+        Wires *w = *state;
+        Wire *ends[] = { &w->client, &w->server };
+
+        (void) close(fd);
+        for (unsigned i = 0; i < ELEMENTSOF(ends); i++) {
+                WireWriter out;
+                WireMessage m;
+
+                wire_call(ends[i], &out, "/a", "b.c", "D", "v", 1);
+                wire_put_memfd(&out, fd);
+                assert_int_equal(wire_send(ends[i], &out), -EBADF);
+                assert_return_code(send_numbered(ends[i], i, "abc", 3), 0);
+                assert_int_equal(i == 0 ? server_receive(w, &m) : client_receive(w, &m), 1);
+                expect_numbered(&m, i, "abc", 3);
+                wire_message_done(&m);
+        }
+}
+
 static void test_peer_leaves(void **state) {
         WireMessage m;
         Wires *w = *state;
@@ -1017,6 +1038,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_queued_descriptors, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_dropped, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_bounded, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_first_message_fails, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_peer_leaves, wires_set_up, wires_tear_down),
                 cmocka_unit_test(test_authentication_is_compared),
                 cmocka_unit_test(test_messages_in_parts),
