@@ -369,12 +369,13 @@ void event_acknowledge(Event *e) {
 }
 
 void event_fail(Event *e, const Failure *failure, const Usage *usage) {
+        const Failure brief = { .kind = failure->kind, .message = "the error's text is too long to be passed on" };
         Wire *wire = caller_wake(e);
 
         if (e->request)
                 (void) bus_reply_failure(e->request, failure, usage);
-        else if (wire)
-                (void) wire_reply_failure(wire, &e->call, failure, usage);
+        else if (wire && wire_reply_failure(wire, &e->call, failure, usage) == -EMSGSIZE)
+                (void) wire_reply_failure(wire, &e->call, &brief, usage);
 }
 
 static int forward_outside(Event *e, const char *content_type, const Usage *usage, const Payload *payload) {

@@ -797,6 +797,18 @@ static void test_results_that_cannot_pass(void **state) {
         expect_nested_failure(p, "org.sand.Error.Unavailable", "cannot pass the result on", "Unavailable", "", 1);
 }
 
+/* Nor is a failure lost whose words are as long. */
+static void test_failures_that_cannot_pass(void **state) {
+        _cleanup_(freep) char *text = calloc(1, WIRE_HEADER_MAX + 1);
+        Pair *p = *state;
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), false);
+
+        memset(text, 't', WIRE_HEADER_MAX);
+        event_fail(e, &(Failure) { SAND_ERROR_FUNCTION_FAILED, "no", "ValueError", text }, &(Usage) { 7, 8, 9 });
+        expect_nested_failure(p, "org.sand.Error.FunctionFailed", "the error's text is too long to be passed on",
+                              "FunctionFailed", "", 7);
+}
+
 static void test_sends_are_answered_once(void **state) {
         Pair *p = *state;
         _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), true);
@@ -1038,6 +1050,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_results_are_forwarded, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_nested_results_are_forwarded, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_results_that_cannot_pass, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failures_that_cannot_pass, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sends_are_answered_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sends_can_fail, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_calls_are_not_acknowledged, setup, teardown),
