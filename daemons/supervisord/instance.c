@@ -339,7 +339,7 @@ void instance_forked(Instance *i, pid_t pid) {
         Supervisor *s = w->supervisor;
         int r;
 
-        r = pid > 0 ? children_add(s->children, &i->child, pid, on_exit_of_instance) : (int) pid;
+        r = pid < 0 ? (int) pid : children_add(s->children, &i->child, pid, on_exit_of_instance); /* 0 is no child */
         if (r < 0) {
                 if (w->fork_failed_usec == 0)
                         log_warning_errno(r, "%s: no instance could be made: %m", w->spec->name);

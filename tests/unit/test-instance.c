@@ -94,26 +94,36 @@ static void settle(Fixture *f) {
                 ;
 }
 
-static int setup(void **state) {
+/* A worker without instances. */
+static int setup_nothing(void **state) {
         Fixture *f = calloc(1, sizeof(Fixture));
-        const int least = 1;
-        WireWriter out;
-        int fd;
 
         assert_non_null(f);
-        /* First, so that it holds no copies of the sockets. */
-        f->pid = fork();
-        assert_true(f->pid >= 0);
-        if (f->pid == 0)
-                for (;;)
-                        (void) pause();
-
         assert_true(sd_event_new(&f->supervisor.event) >= 0);
         assert_int_equal(children_new(f->supervisor.event, &f->supervisor.children), 0);
         f->supervisor.placement = PLACEMENT_NULL;
         f->spec = (FunctionSpec) { .name = (char *) "f", .events = 1, .payload_max = 1024 * 1024 };
         f->worker = (Worker) { .supervisor = &f->supervisor, .spec = &f->spec, .userdata = &f->function,
                                .where = PLACEMENT_FREE };
+        *state = f;
+        return 0;
+}
+
+static int setup(void **state) {
+        const int least = 1;
+        WireWriter out;
+        Fixture *f;
+        pid_t pid;
+        int fd;
+
+        pid = fork(); /* first, so that it holds no copies of the sockets */
+        assert_true(pid >= 0);
+        if (pid == 0)
+                for (;;)
+                        (void) pause();
+        (void) setup_nothing(state);
+        f = *state;
+        f->pid = pid;
         assert_int_equal(instance_new(&f->worker, -1, &f->instance, &fd, &f->log_fd), 0);
         assert_int_equal(setsockopt(f->instance->wire.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
         wire_init(&f->wire, fd);
@@ -122,7 +132,17 @@ static int setup(void **state) {
         assert_int_equal(wire_send(&f->wire, &out), 0);
         settle(f);
         assert_int_equal(f->instance->state, INSTANCE_WAITING);
-        *state = f;
+        return 0;
+}
+
+static int teardown_nothing(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(f->worker.n_ref, 0);
+        assert_int_equal(f->supervisor.n_computing, 0);
+        children_free(f->supervisor.children);
+        sd_event_unref(f->supervisor.event);
+        free(f);
         return 0;
 }
 
@@ -134,14 +154,9 @@ static int teardown(void **state) {
                 (void) kill(f->pid, SIGKILL);
                 assert_int_equal(waitpid(f->pid, NULL, 0), f->pid);
         }
-        assert_int_equal(f->worker.n_ref, 0);
-        assert_int_equal(f->supervisor.n_computing, 0);
         wire_done(&f->wire);
         (void) close(f->log_fd);
-        children_free(f->supervisor.children);
-        sd_event_unref(f->supervisor.event);
-        free(f);
-        return 0;
+        return teardown_nothing(state);
 }
 
 /* The instance gets an event; *ret is its Handle. */
@@ -278,12 +293,29 @@ static void test_others_have_their_turn(void **state) {
         assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* A worker's word is not taken for it: without a process there is no instance. */
+static void test_process_must_be_there(void **state) {
+        const pid_t pids[] = { 0, 1, -EAGAIN, getpid() };
+
+        for (unsigned i = 0; i < ELEMENTSOF(pids); i++) {
+                Fixture *f = *state;
+                int fd, log_fd;
+
+                assert_int_equal(instance_new(&f->worker, -1, &f->instance, &fd, &log_fd), 0);
+                (void) close(fd);
+                (void) close(log_fd);
+                instance_forked(f->instance, pids[i]);
+                assert_null(f->instance);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_queued_answers_arrive, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_result_before_the_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_without_a_result, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_others_have_their_turn, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_process_must_be_there, setup_nothing, teardown_nothing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
