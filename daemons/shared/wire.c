@@ -650,8 +650,13 @@ static int send_some(int socket, struct iovec **iov, size_t *n, int *fd, int fla
 /* Keeps a copy of what could not be sent. */
 static int enqueue(Wire *w, const struct iovec *iov, size_t n, int fd) {
         WireQueued **end = &w->queue, *q;
+        unsigned n_queued = 0;
         size_t size = 0;
 
+        for (; *end; end = &(*end)->next)
+                n_queued++;
+        if (n_queued >= WIRE_QUEUE_MAX)
+                return -ENOBUFS;
         for (size_t i = 0; i < n; i++)
                 size += iov[i].iov_len;
         if (size > 2 * WIRE_MESSAGE_MAX - w->queued)
@@ -671,8 +676,6 @@ static int enqueue(Wire *w, const struct iovec *iov, size_t n, int fd) {
                 memcpy(q->data + q->size, iov[i].iov_base, iov[i].iov_len);
                 q->size += iov[i].iov_len;
         }
-        while (*end)
-                end = &(*end)->next;
         *end = q;
         if (w->queued == 0)
                 w->on_queued(w);

@@ -962,6 +962,22 @@ static void test_queue_is_bounded(void **state) {
         assert_int_equal(client_receive(w, &m), -EAGAIN);
 }
 
+/* Small ones are bounded, too: each may hold a descriptor. */
+static void test_queue_is_short(void **state) {
+        Wires *w = *state;
+        uint32_t n = 1;
+        int r = 0;
+
+        (void) fill(w, "abc", 3, 1);
+        for (; n < 10000; n++) {
+                r = send_numbered(&w->server, n, "abc", 3);
+                if (r < 0)
+                        break;
+        }
+        assert_int_equal(r, -ENOBUFS);
+        assert_int_equal(n, WIRE_QUEUE_MAX);
+}
+
 /* A first message that cannot be sent has not authenticated anybody: the second one does. */
 static void test_first_message_fails(void **state) {
         int fd = wire_memfd_new("x", 1);
@@ -1038,6 +1054,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_queued_descriptors, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_dropped, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_bounded, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_queue_is_short, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_first_message_fails, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_peer_leaves, wires_set_up, wires_tear_down),
                 cmocka_unit_test(test_authentication_is_compared),
