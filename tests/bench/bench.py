@@ -88,24 +88,31 @@ class Place:
 
     def start(self, argv, cpu=None, env=None, **options):
         p = subprocess.Popen(argv, preexec_fn=lambda: child(cpu), env=os.environ | (env or {}),
-                             stdin=subprocess.DEVNULL, **({"stdout": subprocess.DEVNULL} | options))
+                             stdin=subprocess.DEVNULL, start_new_session=True, **({"stdout": subprocess.DEVNULL} | options))
         self.processes.append(p)
         return p
 
     def stop(self, p):
-        if p.poll() is None:
-            p.terminate()
-            try:
-                p.wait(10)
-            except subprocess.TimeoutExpired:
-                p.kill()
-                p.wait()
+        """With what it has started: fcgiwrap's processes do not end with the first of them."""
+        signal_group(p, signal.SIGTERM)
+        try:
+            p.wait(10)
+        except subprocess.TimeoutExpired:
+            signal_group(p, signal.SIGKILL)
+            p.wait()
         self.processes.remove(p)
 
     def clean_up(self):
         for p in reversed(list(self.processes)):
             self.stop(p)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def signal_group(p, number):
+    try:
+        os.killpg(p.pid, number)
+    except ProcessLookupError:
+        pass
 
 
 def child(cpu):
@@ -184,7 +191,13 @@ def command(pid):
         return "?"
 
 
-ECHO_PY = "def handle(event, context):\n    return event\n"
+ECHO_PY = """import json  # noqa: F401: what most functions have loaded
+from PIL import Image  # noqa: F401
+
+
+def handle(event, context):
+    return event
+"""
 
 
 def native(symbol="echo", environment=None, **instances):

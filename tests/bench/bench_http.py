@@ -30,8 +30,8 @@ end
 
 def wrk(place, url, name, connections, size, seconds):
     script = place.write(f"wrk{size}.lua", WRK.format(bytes=size))
-    p = subprocess.run(["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "10s",
-                        "--script", script, url], stdout=subprocess.PIPE, text=True, check=True)
+    p = subprocess.run(["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
+                        "--timeout", "10s", "--script", script, url], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads([line for line in p.stdout.splitlines() if line.startswith("{")][-1])
     if found["failed"]:
         print(f"{name}: {found['failed']} requests failed", file=sys.stderr)
@@ -69,11 +69,13 @@ def requests(report, place, app, port, arg, size):
 def system_calls(report, place, app, arg):
     report.section("system calls of the gateway", ("calls", "a request", 1))
     for function, title in (("once", "events: 1"), ("many", "events: 0")):
+        url = f"http://127.0.0.1:{app.port}/invoke/echo/{function}"
         for connections in (1, 16):
             def run():
-                return 2 * wrk(place, f"http://127.0.0.1:{app.port}/invoke/echo/{function}", title, connections, arg.bytes[0], 2)["per_second"]
+                return 2 * wrk(place, url, title, connections, arg.bytes[0], 2)["per_second"]
 
-            bench.add_system_calls(report, f"{title}, {connections} connections", bench.system_calls(app, "sand-gatewayd", run))
+            counts = bench.system_calls(app, "sand-gatewayd", run)
+            bench.add_system_calls(report, f"{title}, {connections} at a time", counts)
 
 
 def main():

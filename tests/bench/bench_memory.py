@@ -111,7 +111,8 @@ def parts(report, place):
     found = machine("parts")
     report.section(f"one application, a function of each runtime, {WARM} waiting instances each", ("pss", "PSS MiB", 2),
                    ("processes", "processes", 0))
-    for kind, function in [("supervisor", None), ("nspawn", None)] + [(k, f) for f in functions for k in ("worker", "instance")]:
+    kinds = [("supervisor", None), ("nspawn", None)] + [(k, f) for f in functions for k in ("worker", "instance")]
+    for kind, function in kinds:
         sizes = [pss(pid) for k, f, pid in found if (k, f) == (kind, function)]
         name = {"worker": f"worker, {function}", "instance": f"a waiting instance, {function}"}.get(kind, kind)
         report.add({"name": name, "pss": mean(sizes), "processes": len(sizes)})
@@ -148,15 +149,16 @@ def machines(report, place, n):
 
 
 def growth(report, place, events):
-    report.section(f"the supervisor after events, a fresh process each, {1024} bytes", ("events", "events", 0), ("pss", "PSS MiB", 3),
-                   ("growth", "KiB since", 0), ("per_second", "events/s", 0))
+    report.section("the supervisor after events, a fresh process each, 1024 bytes", ("events", "events", 0),
+                   ("pss", "PSS MiB", 3), ("growth", "KiB since", 0), ("per_second", "events/s", 0))
     deploy(place, "growth", {"once": bench.native()})
     call("growth", "once")
     done, first, step = 0, None, max(1, events // 10)
     while done < events:
         target = min(events, done + step) if done else min(events, 2000)
         while done < target:
-            r = bench.load("invoke", "/run/sand/app/growth.sock", "once", function="once", flight=4, seconds=1, warmup=0, bytes=1024)
+            r = bench.load("invoke", "/run/sand/app/growth.sock", "once", function="once", flight=4, seconds=1, warmup=0,
+                           bytes=1024)
             done += int(r["per_second"])
         size = pss(supervisor("growth"))
         first = first or size

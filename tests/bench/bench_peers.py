@@ -72,8 +72,8 @@ def nats(place, cpu):
 
 def redis(place, cpu):
     path = place.path("redis.sock")
-    p = place.start(["redis-server", "--port", "0", "--unixsocket", path, "--dir", place.dir, "--save", "", "--appendonly", "no",
-                     "--daemonize", "no", "--logfile", place.path("redis.log")], cpu)
+    p = place.start(["redis-server", "--port", "0", "--unixsocket", path, "--dir", place.dir, "--save", "",
+                     "--appendonly", "no", "--daemonize", "no", "--logfile", place.path("redis.log")], cpu)
     bench.wait_for("redis-server", lambda: bench.connects(path))
     return [p], ["redis", path]
 
@@ -95,8 +95,8 @@ def dbus_daemon(place, cpu):
 
 def dbus_broker(place, cpu):
     path, config = bus_place(place, "dbus-broker")
-    p = place.start(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "-", sys.executable, "-c", BROKER,
-                     path, config], cpu, stderr=open(place.path("broker.log"), "a"))
+    p = place.start(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "-",
+                     sys.executable, "-c", BROKER, path, config], cpu, stderr=open(place.path("broker.log"), "a"))
     bench.wait_for("dbus-broker", lambda: bench.connects(path))
     return [p], ["dbus", f"unix:path={path}"]
 
@@ -104,7 +104,8 @@ def dbus_broker(place, cpu):
 def nginx(place, cpu=None, processes=2):
     """nginx with fcgiwrap; the port."""
     port = bench.free_port()
-    wrap = place.start(["fcgiwrap", "-c", str(processes), "-s", f"unix:{place.path('fcgi.sock')}"], cpu, stderr=open(place.path("fcgi.log"), "a"))
+    wrap = place.start(["fcgiwrap", "-c", str(processes), "-s", f"unix:{place.path('fcgi.sock')}"], cpu,
+                       stderr=open(place.path("fcgi.log"), "a"))
     config = place.write("nginx.conf", NGINX.format(dir=place.dir, port=port, program=bench.program("cgi-echo")))
     p = place.start(["nginx", "-c", config, "-e", place.path("nginx-error.log")], cpu)
     bench.wait_for("nginx", lambda: bench.answers(port) and bench.connects(place.path("fcgi.sock")))
@@ -134,16 +135,17 @@ def crun(place, cpu):
             "ociVersion": "1.0.0", "process": {"user": {"uid": 0, "gid": 0}, "args": ["/true"], "cwd": "/"},
             "root": {"path": "rootfs", "readonly": True}, "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")]}}))
-    return [], ["spawn", "crun", "--cgroup-manager=disabled", "--root", place.path("crun-state"), "run", "--bundle", place.path("crun"),
-                "sand-bench"]
+    return [], ["spawn", "crun", "--cgroup-manager=disabled", "--root", place.path("crun-state"), "run",
+                "--bundle", place.path("crun"), "sand-bench"]
 
 
 def spawn(place, cpu):
     return [], ["spawn", bench.program("true-static")]
 
 
-PEERS = (("nats-server, request and reply", nats, 1), ("redis-server, two lists", redis, 1), ("dbus-daemon, method call", dbus_daemon, 1),
-         ("dbus-broker, method call", dbus_broker, 1), ("nginx + fcgiwrap, the function as CGI program", nginx_fcgiwrap, 5),
+PEERS = (("nats-server, request and reply", nats, 1), ("redis-server, two lists", redis, 1),
+         ("dbus-daemon, method call", dbus_daemon, 1), ("dbus-broker, method call", dbus_broker, 1),
+         ("nginx + fcgiwrap, the function as CGI program", nginx_fcgiwrap, 5),
          ("crun run of a static `true`", crun, 25), ("posix_spawn of a static `true`", spawn, 5))
 VARIANTS = (("same", 0), ("free", None))
 
@@ -154,7 +156,8 @@ def peer_rows(place, arg):
     for title, start, slow in PEERS:
         for variant, cpu in VARIANTS:
             processes, address = start(place, cpu)
-            argv = (unified if start is crun else []) + [bench.program("peer"), "--bytes", str(arg.bytes), "--events", str(max(100, arg.events // slow))]
+            argv = (unified if start is crun else []) + [bench.program("peer"), "--bytes", str(arg.bytes),
+                                                         "--events", str(max(100, arg.events // slow))]
             yield bench.row(argv + address, cpu, name=f"{title}, {variant}", peer=title, variant=variant)
             stop_nginx(place, processes)
 
@@ -173,20 +176,25 @@ def our_rows(place, arg):
             yield app.load(function, f"{title}, free", flight=1, bytes=arg.bytes, seconds=2) | {"variant": "free"}
 
 
+def add(report, place, arg):
+    """The sections of this benchmark, also to another one's report; arg.bytes, arg.events."""
+    columns = (("p50", "p50 us", 1), ("p99", "p99 us", 1), ("ratio", "p50/raw relay", 2))
+    floors = {}
+    for title, found in (("floors, one call at a time", floor_rows), ("peers, one call at a time", peer_rows),
+                         ("an outside caller of ours, one call at a time", our_rows)):
+        report.section(title, *columns)
+        for r in found(place, arg):
+            floors.setdefault(r["variant"], r["p50"])
+            report.add(r | {"ratio": r["p50"] / floors[r["variant"]]})
+
+
 def main():
     p = bench.parser(__doc__)
     p.add_argument("--bytes", type=int, default=1024)
     p.add_argument("--events", type=int, default=5000, help="of the fast peers; the slow ones get a part of it")
     arg = p.parse_args()
     report = bench.Report("peers", arg.json, bytes=arg.bytes, events=arg.events, cpus=os.cpu_count())
-    place = bench.Place()
-    columns = (("p50", "p50 us", 1), ("p99", "p99 us", 1), ("ratio", "p50/raw relay", 2))
-    floors = {}
-    for title, found in (("floors", floor_rows), ("peers", peer_rows), ("an outside caller of ours, one call at a time", our_rows)):
-        report.section(title, *columns)
-        for r in found(place, arg):
-            floors.setdefault(r["variant"], r["p50"])
-            report.add(r | {"ratio": r["p50"] / floors[r["variant"]]})
+    add(report, bench.Place(), arg)
     report.end()
 
 

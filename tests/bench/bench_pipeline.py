@@ -45,8 +45,8 @@ def post(connection, photo):
 def receipts():
     """By execution and function: (CPU, wall)."""
     found = {}
-    text = subprocess.run(["journalctl", "-q", "-o", "json", "SAND_APP=thumbnails", "SAND_RESULT=ok"], stdout=subprocess.PIPE, text=True,
-                          check=True).stdout
+    text = subprocess.run(["journalctl", "-q", "-o", "json", "SAND_APP=thumbnails", "SAND_RESULT=ok"],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
     for line in text.splitlines():
         entry = json.loads(line)
         found.setdefault(entry["SAND_EXECUTION"], {})[entry["SAND_FUNCTION"]] = (int(entry["SAND_CPU_USEC"]),
@@ -86,10 +86,11 @@ def main():
             post(connection, photo)
         requests[path] = [post(connection, photo) for _ in range(arg.rounds)]
     subprocess.run(["journalctl", "--sync"], check=True)
-    bench.wait_for("the receipts", lambda: all(len(receipts().get(e, ())) == len(FUNCTIONS) for r in requests.values() for _, e in r))
+    executions = [execution for done in requests.values() for _, execution in done]
+    bench.wait_for("the receipts", lambda: all(len(receipts().get(e, ())) == len(FUNCTIONS) for e in executions))
     found = receipts()
-    report.section("milliseconds, medians", ("total", "total", 2), ("compute", "sum of CPU", 2), ("rest", "the rest", 2), ("part", "%", 0),
-                   ("outside", "before extract", 2), *((f, f, 2) for f in FUNCTIONS))
+    report.section("milliseconds, medians; by function: CPU", ("total", "total", 2), ("compute", "sum of CPU", 2),
+                   ("rest", "the rest", 2), ("part", "%", 0), ("outside", "round extract", 2), *((f, f, 2) for f in FUNCTIONS))
     for path, done in requests.items():
         size = os.path.getsize(path)
         report.add(median_row(f"{os.path.basename(path)}, {size / 1e6:.1f} MB", size, done, found))

@@ -9,6 +9,7 @@ import os
 import sys
 
 import bench
+import bench_peers
 
 FLIGHTS = (1, 4, 16, 32, 64)
 RATE = ("per_second", "events/s", 0)
@@ -24,7 +25,8 @@ def relays(report, place, arg, kinds):
     placements = [("one CPU", {"hub": 0, "callee": 0, "caller": 0}), ("free", {})]
     if os.cpu_count() > 1:
         placements.append(("hub alone on a CPU", {"hub": 0, "callee": 1, "caller": 1}))
-    return best([report.add(bench.relay(place, kind, f"{title}, {where}", flight=32, bytes=arg.bytes, seconds=arg.seconds, **cpus))
+    return best([report.add(bench.relay(place, kind, f"{title}, {where}", flight=32, bytes=arg.bytes,
+                                        seconds=arg.seconds, **cpus))
                  for kind, title in kinds for where, cpus in placements])
 
 
@@ -87,14 +89,23 @@ def echo(report, place, arg):
 
 
 def others(report, app, arg, once):
+    """By the load that a function in C takes, and by its latency when there is little of it."""
+    kinds = (("once", "C"), ("python", "Python, `return event`, json and PIL loaded"), ("big", "C with 64 MiB of heap"))
     report.section("events: 1, 4 in flight", RATE, P50, P99, ("ratio", "of C's most", 2))
-    for function, title in (("once", "C"), ("python", "Python, `return event`"), ("big", "C with 64 MiB of heap")):
+    for function, title in kinds:
         r = app.load(function, title, flight=4, bytes=arg.bytes, seconds=arg.seconds)
         report.add(r | {"ratio": r["per_second"] / once})
+    report.section("events: 1, open loop, 300/s", RATE, P50, P99, ("over", "p50 over C", 1))
+    first = None
+    for function, title in kinds:
+        r = app.load(function, title, rate=300, bytes=arg.bytes, seconds=arg.seconds)
+        first = first or r
+        report.add(r | {"over": r["p50"] - first["p50"]})
 
 
 def fork_by_memory(report, arg):
-    report.section("fork + _exit + wait against the worker's memory", RATE, ("mean", "mean us", 1), ("resident_mib", "RSS MiB", 1),
+    report.section("fork + _exit + wait against the worker's memory", RATE, ("mean", "mean us", 1),
+                   ("resident_mib", "RSS MiB", 1),
                    ("ratio", "of the smallest", 2))
     first = None
     for mib in (0, 16, 64, 128):
@@ -131,6 +142,7 @@ def main():
     p.add_argument("--poisson", action="store_true", help="open loop: at random instead of evenly spaced")
     p.add_argument("--compute", type=int, nargs="*", default=[300, 2000], help="microseconds of each function of the chains")
     p.add_argument("--no-strace", action="store_true", help="do not count system calls")
+    p.add_argument("--peers", action="store_true", help="and the table of tests/bench/peers")
     p.add_argument("--only", choices=["echo", "memory", "chains"], help="one part of it")
     arg = p.parse_args()
     report = bench.Report("throughput", arg.json, bytes=arg.bytes, seconds_each=arg.seconds, cpus=os.cpu_count())
@@ -141,6 +153,9 @@ def main():
         fork_by_memory(report, arg)
     if arg.only in (None, "chains"):
         chains(report, place, arg)
+    if arg.peers:
+        arg.events = 5000
+        bench_peers.add(report, place, arg)
     report.end()
 
 
