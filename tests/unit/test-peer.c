@@ -321,7 +321,7 @@ static void test_tries_are_bounded(void **state) {
 static void test_unwritten_is_resent(void **state) {
         Fixture *f = *state;
         static char bytes[SAND_MEMFD_THRESHOLD - 1]; /* inline; together more than sd-bus's 8 MiB of socket buffer */
-        static Outcome o[64];
+        static Outcome o[512];
         Outcome first;
         size_t crashed = 0, served = 0;
 
