@@ -10,6 +10,7 @@ C, a fresh process for each event, 1 KiB, chain 1, 500 chains a second; with any
 --crossing finds from which size a sealed memfd beats an inline body, and compares with the same way made by hand."""
 
 import collections
+import contextlib
 import glob
 import os
 import re
@@ -73,25 +74,42 @@ def cases_of(arg):
     return cases
 
 
+@contextlib.contextmanager
+def programs(place, way):
+    """The product as it is, or with the libsand of a way: they find it, and each other, beside them."""
+    build = bench.BUILD
+    if way:
+        directory = place.path(f"programs-{way}")
+        os.makedirs(f"{directory}/tests/bench")
+        for program in ("sandctl", "sand-supervisord", "sand-gatewayd", "sand-worker-native"):
+            shutil.copy(os.path.join(build, "../..", program), directory)
+        shutil.copy(bench.program(f"libsand-{way}.so"), f"{directory}/libsand.so.0")
+        bench.BUILD = f"{directory}/tests/bench"
+    try:
+        yield
+    finally:
+        bench.BUILD = build
+
+
 class Chains(bench.App):
     """`start` and the functions hop1 (which echoes) to hop8."""
 
-    def __init__(self, place, runtime, events, preload=None):
-        env = {"LD_PRELOAD": preload} if preload else {}
-        functions = {"start": native("start", env)}
+    def __init__(self, place, runtime, events, way=None):
+        functions = {"start": native("start", {})}
         for i in range(1, HOPS_MAX + 1):
             more = {"NEXT": f"hop{i - 1}"} if i > 1 else {}
             instances = {"events": events, "max": 16}
             if runtime == "c":
-                functions[f"hop{i}"] = native("hop", env | more) | {"instances": instances}
+                functions[f"hop{i}"] = native("hop", more) | {"instances": instances}
             else:
                 functions[f"hop{i}"] = {"runtime": "python3", "handler": "handler.hop" if more else "handler.handle",
                                         "environment": more, "instances": instances}
-        name = f"{runtime}-{events}-{os.path.basename(preload or 'as-it-is').split('.')[0]}"
+        name = f"{runtime}-{events}-{way or 'product'}"
         directory = bench.bundle(place, name, functions)
         shutil.copy(bench.program("bench-functions.so"), directory)
         place.write(f"{name}/handler.py", MODULE)
-        super().__init__(place, directory, name)
+        with programs(place, way):
+            super().__init__(place, directory, name)
 
     def chain(self, length, size, rate, count, times=1):
         return bench.row([bench.program("chain"), self.socket, f"hop{length}", size, times, rate, count])
@@ -213,7 +231,9 @@ def add_counts(report, name, counters):
         total.update(counter)
     n = max(1, len(counters))
     counts = {call: count / n for call, count in total.items() if count / n >= 0.05}
-    bench.add_system_calls(report, name, dict(sorted(counts.items(), key=lambda item: -item[1])))
+    counts = dict(sorted(counts.items(), key=lambda item: -item[1]))
+    report.add({"name": name, "calls": sum(counts.values()), "by_name": counts})
+    report.note("    " + ", ".join(f"{call} {count:.1f}" for call, count in counts.items()))
 
 
 def system_calls(report, place, arg):
@@ -249,7 +269,7 @@ SIZES = [1 << n for n in range(12, 23)]
 
 
 def crossing(report, place, arg):
-    ways = {way: Chains(place, "c", 1, bench.program(f"libsand-{way}.so")) for way in ("inline", "memfd")}
+    ways = {way: Chains(place, "c", 1, way) for way in ("inline", "memfd")}
     found = {}
     for title, length, times in PATHS:
         report.section(f"{title}, through the supervisor", ("inline", "inline us", 1), ("memfd", "memfd us", 1),
@@ -259,7 +279,7 @@ def crossing(report, place, arg):
             best = {}
             for turn in range(3): # in turn: what else runs here disturbs both alike
                 for way, app in ways.items():
-                    p50 = app.chain(length, size, 500, max(20, arg.chains // 20))["p50"]
+                    p50 = app.chain(length, size, 500, max(20, arg.chains // 20), times)["p50"]
                     best[way] = min(p50, best.get(way, p50))
             ratio = best["memfd"] / best["inline"]
             report.add({"name": size_name(size), "bytes": size, "ratio": ratio} | best)
