@@ -19,6 +19,8 @@
 
 /* An instance whose socket is closed exits at once; one that does not is killed. */
 #define EXIT_GRACE_USEC (200 * USEC_PER_MSEC)
+/* Exits that may wait for a CPU that has nothing else to do. */
+#define ENDED_MAX 128U
 
 static Supervisor *supervisor_of(Instance *i) {
         return i->worker->supervisor;
@@ -232,9 +234,11 @@ void instance_end(Instance *i) {
 }
 
 void instance_reclaim(Instance *i, uint64_t now) {
+        Supervisor *s = supervisor_of(i);
+
         if (i->closed_usec == 0) {
                 if (i->child.pid > 0)
-                        placement_retire(&supervisor_of(i)->placement, i->child.pid, supervisor_of(i)->forks_behind);
+                        placement_retire(&s->placement, i->child.pid, s->forks_behind && s->ended.n < ENDED_MAX);
                 instance_disconnect(i);
                 i->closed_usec = now;
         } else if (now > i->closed_usec + EXIT_GRACE_USEC)

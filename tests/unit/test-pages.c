@@ -45,8 +45,8 @@ static void claim(Pages *p, const PageRange *ranges, size_t n, size_t said) {
         assert_true(pages_before_fork(p));
         pid = child_new();
         if (pid == 0) {
-                memcpy(p->shared->ranges, ranges, n * sizeof(PageRange));
-                p->shared->n = said;
+                memcpy(p->shared->list.ranges, ranges, n * sizeof(PageRange));
+                p->shared->list.n = said;
                 p->shared->done = true;
                 _exit(0);
         }
