@@ -7,6 +7,8 @@ What is absent is left out; what cannot be true is left out and named in "warnin
 import datetime
 import json
 
+import _strptime  # noqa: F401; by datetime.strptime() at its first use: here once, not in each event's process
+
 EARLIEST = datetime.datetime(1990, 1, 1)  # no digital camera wrote EXIF before
 
 

@@ -13,6 +13,9 @@ import struct
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+# What a library loads at its first use is loaded here once, not anew in the process of each event.
+Image.preinit()
+
 GPS = 0x8825
 EXIF = 0x8769
 
