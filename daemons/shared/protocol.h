@@ -89,8 +89,8 @@
 #define SAND_ENV_BUS "SAND_BUS"           /* where sand-call reaches its instance */
 
 /* Payloads from this size on travel as a sealed memfd. Measured (tests/bench/local --crossing, p50 of memfd / inline,
- * a fresh process each event), with 32, 64, 128 and 512 KiB: one hop 1.25, 1.02, 0.45, 0.23; a chain of 4, in which the
- * memfd is passed on, 0.4, 0.4, 0.6, 0.2. */
+ * a fresh process each event), with 32, 64, 128 and 512 KiB: one hop 1.3, 0.9, 0.5, 0.2; a chain of 4, in which the
+ * memfd is passed on, 0.7, 0.8, 0.4, 0.2. */
 #ifndef SAND_MEMFD_THRESHOLD
 #define SAND_MEMFD_THRESHOLD (64U * 1024U)
 #endif

@@ -659,7 +659,7 @@ static int enqueue(Wire *w, const struct iovec *iov, size_t n, int fd) {
                 return -ENOBUFS;
         for (size_t i = 0; i < n; i++)
                 size += iov[i].iov_len;
-        if (size > 2 * WIRE_MESSAGE_MAX - w->queued)
+        if (size > WIRE_QUEUE_BYTES_MAX - w->queued)
                 return -ENOBUFS;
         q = malloc(sizeof(WireQueued) + size);
         if (!q)

@@ -22,7 +22,8 @@
 #define WIRE_HEADER_MAX (128U * 1024U) /* everything of a message but its payload */
 #define WIRE_MESSAGE_MAX (SAND_PAYLOAD_HARD_MAX + WIRE_HEADER_MAX)
 #define WIRE_FDS_MAX 253U              /* the kernel's SCM_MAX_FD */
-#define WIRE_QUEUE_MAX 1024U           /* messages, each with a descriptor perhaps, that wait for room */
+#define WIRE_QUEUE_MAX 1024U           /* messages, each with a descriptor perhaps, that wait for room ... */
+#define WIRE_QUEUE_BYTES_MAX (32U * 1024U * 1024U) /* ... and their bytes: large payloads are not among them */
 
 typedef enum WireType {
         WIRE_CALL = 1,

@@ -20,6 +20,7 @@
 
 #include "wire.h"
 
+#define HUGE_PAGE (2U * 1024U * 1024U)
 #define WAIT_USEC (10 * USEC_PER_SEC)
 
 typedef struct Pair {
@@ -932,7 +933,7 @@ static void test_queue_is_dropped(void **state) {
 
 static void test_queue_is_bounded(void **state) {
         static uint8_t bytes[SAND_MEMFD_THRESHOLD - 1];
-        size_t max = 2 * WIRE_MESSAGE_MAX, before;
+        size_t max = WIRE_QUEUE_BYTES_MAX, before;
         Wires *w = *state;
         WireMessage m;
         uint32_t sent;
@@ -1034,6 +1035,70 @@ static void test_peer_leaves_early(void **state) {
         }
 }
 
+/* KiB of the mapping at `at` that are in huge pages. */
+static unsigned long huge_of(const void *at) {
+        FILE *f = fopen("/proc/self/smaps", "re");
+        unsigned long kib = 0, start, end;
+        bool inside = false;
+        char line[512];
+
+        assert_non_null(f);
+        while (fgets(line, sizeof(line), f)) {
+                if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+                        inside = start <= (uintptr_t) at && (uintptr_t) at < end;
+                if (inside)
+                        (void) sscanf(line, "ShmemPmdMapped: %lu", &kib);
+        }
+        (void) fclose(f);
+        return kib;
+}
+
+static bool huge_pages_are_denied(void) {
+        FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+        char text[128] = "";
+        bool denied = !f || !fgets(text, sizeof(text), f) || strstr(text, "[deny]");
+
+        if (f)
+                (void) fclose(f);
+        return denied;
+}
+
+/* What is large is in huge pages, whole, sealed, and mapped as such; its end is not. */
+static void test_large_memfd(void **state) {
+        static const size_t sizes[] = { HUGE_PAGE - 1, HUGE_PAGE, 2 * HUGE_PAGE + 12345 };
+        static const uint8_t body[8] = { 1, 'h' };
+
+        for (size_t k = 0; k < ELEMENTSOF(sizes); k++) {
+                _cleanup_(freep) uint8_t *data = malloc(sizes[k]);
+                WirePayload payload = {};
+                WireMessage m = { .body = body, .body_size = sizeof(body), .n_fds = 1 };
+                WireReader in;
+                size_t size;
+                int fd;
+
+                assert_non_null(data);
+                for (size_t i = 0; i < sizes[k]; i++)
+                        data[i] = (uint8_t) (i * 31 + i / 4096);
+                fd = wire_memfd_new(data, sizes[k]);
+                assert_return_code(fd, -fd);
+                assert_int_equal(wire_memfd_check(fd, &size), 0);
+                assert_int_equal(size, sizes[k]);
+
+                m.fds = &fd;
+                wire_reader_init(&in, &m);
+                assert_int_equal(wire_read_payload(&in, SAND_PAYLOAD_HARD_MAX, &payload), 0);
+                assert_int_equal(payload.size, sizes[k]);
+                assert_memory_equal(payload.data, data, sizes[k]);
+                if (sizes[k] >= HUGE_PAGE)
+                        assert_int_equal((uintptr_t) payload.data % HUGE_PAGE, 0);
+                if (!huge_pages_are_denied())
+                        assert_int_equal(huge_of(payload.data), sizes[k] / HUGE_PAGE * (HUGE_PAGE / 1024));
+                wire_payload_done(&payload);
+                assert_int_equal(huge_of(payload.data), 0);
+                (void) close(fd);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_first_message_wakes),
@@ -1060,6 +1125,7 @@ int main(void) {
                 cmocka_unit_test(test_authentication_is_compared),
                 cmocka_unit_test(test_messages_in_parts),
                 cmocka_unit_test(test_peer_leaves_early),
+                cmocka_unit_test(test_large_memfd),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
