@@ -341,10 +341,14 @@ def main():
     parser.add_argument("--runtime", type=lambda text: text.split(","), help="of the chain: c,python")
     parser.add_argument("--syscalls", action="store_true", help="count system calls instead")
     parser.add_argument("--crossing", action="store_true", help="inline against memfd instead")
+    parser.add_argument("--real-time", action="store_true",
+                        help="all that is measured runs before everything else on this machine: for a busy one")
     arg = parser.parse_args()
     if arg.length and not all(1 <= n <= HOPS_MAX for n in arg.length):
         parser.error(f"--length: 1 to {HOPS_MAX}")
-    report = bench.Report("local", arg.json, chains_a_row=arg.chains)
+    if arg.real_time:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    report = bench.Report("local", arg.json, chains_a_row=arg.chains, real_time="yes" if arg.real_time else "no")
     place = bench.Place()
     if arg.syscalls:
         system_calls(report, place, arg)
