@@ -86,6 +86,12 @@ static const char manifest[] = "{ \"name\": \"fuzz\", \"idle\": \"infinity\", \"
                                "\"many\": { \"runtime\": \"exec\", \"handler\": \"sand.json\", \"payload_max\": \"1K\","
                                "            \"queue\": { \"max\": 2 }, \"instances\": { \"max\": 2, \"events\": 0 } } } }";
 
+/* The symbolizer would be another child, with descriptors of its own. ASAN_OPTIONS=symbolize=1 to read a trace. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+        return "symbolize=0";
+}
+
 /* In the supervisor's place of libsystemd's: the loop must go on until what the script made is reaped. */
 int sd_event_exit(sd_event *e, int code) {
         ended = true;
