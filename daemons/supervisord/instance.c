@@ -206,6 +206,7 @@ static void instance_disconnect(Instance *i) {
         i->io = sd_event_source_disable_unref(i->io);
         if (i->wire.fd >= 0)
                 wire_done(&i->wire);
+        caller_done(&i->caller); /* nobody is there to be answered */
 }
 
 Instance *instance_free(Instance *i) {
@@ -218,7 +219,6 @@ Instance *instance_free(Instance *i) {
         children_remove(w->supervisor->children, &i->child);
         instance_disconnect(i);
         output_done(&i->output);
-        caller_done(&i->caller);
         instance_rests(i);
         event_free(i->event);
         free(i);
