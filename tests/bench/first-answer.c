@@ -74,6 +74,7 @@ int main(int argc, char *argv[]) {
                 fprintf(stderr, "first-answer: %s: %s\n", argv[1], strerror(-r));
                 return EXIT_FAILURE;
         }
-        printf("%llu\n", (unsigned long long) (now_usec() - start));
+        /* And when that began, to be held against systemd's own times. */
+        printf("%llu %llu\n", (unsigned long long) (now_usec() - start), (unsigned long long) start);
         return EXIT_SUCCESS;
 }
