@@ -354,10 +354,10 @@ static int fork_request_send(Worker *w, ForkRequest *q, int cpu, int (*fds)[2]) 
         return r;
 }
 
-/* It forks, and what it forks prepares itself, beside the supervisor's CPU. */
+/* It forks, and what it forks prepares itself, beside the supervisor's CPU as long as that is enough. */
 static void worker_place(Worker *w) {
         const Placement *p = &w->supervisor->placement;
-        int where = placement_aside(p);
+        int where = w->supervisor->forks_behind ? PLACEMENT_FREE : placement_aside(p);
 
         if (where == w->where && (where == PLACEMENT_FREE || p->cpu == w->away_from))
                 return;
