@@ -328,12 +328,11 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *userdat
         if (placement_housekeeping(&s->placement, now > s->active_usec + HOUSEKEEPING_SLOW_USEC, now))
                 again = MIN(again, HOUSEKEEPING_SLOW_USEC);
         s->forks_behind = false;
-        for (Function *f = s->functions; f; f = f->next) {
-                if (function_is_behind(f))
-                        s->forks_behind = true;
+        for (Function *f = s->functions; f; f = f->next)
+                s->forks_behind |= function_is_behind(f);
+        for (Function *f = s->functions; f; f = f->next)
                 if (function_housekeeping(f, now))
                         again = MIN(again, HOUSEKEEPING_SLOW_USEC);
-        }
         for (Instance *i = s->ended.first; i; i = i->next) {
                 instance_reclaim(i, now);
                 again = MIN(again, HOUSEKEEPING_SLOW_USEC);

@@ -241,7 +241,7 @@ static int worker_spawn(Worker *w, int *ret_fd) {
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                (void) placement_bind(&w->supervisor->placement, 0, -1);
+                (void) placement_bind(&w->supervisor->placement, 0, PLACEMENT_FREE);
                 r = sandbox_exec_worker(&w->supervisor->sandbox, w->spec, w->version->path, env, theirs, log_fd);
                 dprintf(log_fd, "<3>Failed to start the worker: %s\n", strerror(-r));
                 _exit(EXIT_FAILURE);

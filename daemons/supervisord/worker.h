@@ -44,7 +44,7 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
                Worker **ret);
 /* What to answer when it did not start: `r` of worker_new(). */
 Failure worker_start_failure(const FunctionSpec *spec, int r);
-/* Asks for `n` more instances, which wait bound to `cpu` (-1: free). */
+/* Asks for `n` more instances, which wait bound to `cpu` (PLACEMENT_FREE: to none). */
 int worker_fork(Worker *w, unsigned n, int cpu);
 /* Gives the owner's reference up: no new events, those at hand are finished. */
 void worker_retire(Worker *w);
