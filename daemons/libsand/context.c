@@ -223,7 +223,8 @@ static void usage_end(sand_context *c, Usage *u) {
         (void) getrusage(RUSAGE_CHILDREN, &children);
         children_usec = timeval_usec(&children.ru_utime) + timeval_usec(&children.ru_stime);
         u->wall = usec_sub(now_usec(), u->wall);
-        u->cpu = usec_sub(cpu_usec(), u->cpu) + usec_sub(children_usec, c->children_usec);
+        u->cpu = usec_sub(timeval_usec(&self.ru_utime) + timeval_usec(&self.ru_stime), u->cpu) +
+                 usec_sub(children_usec, c->children_usec);
         u->peak = (uint64_t) MAX(self.ru_maxrss, children.ru_maxrss) * 1024;
         c->children_usec = children_usec;
 }

@@ -99,6 +99,7 @@ void pages_settle(void) {
 typedef struct PageList {
         PageRange ranges[PAGES_RANGES_MAX];
         size_t n, own, seen;
+        uint64_t around; /* where what the last fault maps of a file ends */
 } PageList;
 
 /* With all that looking needs, so that it does not touch the memory that it looks at. */
@@ -168,13 +169,18 @@ void pages_populate(const Pages *p) {
                                p->ranges[i].own ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
-static void list_add(PageList *l, uint64_t address, bool own) {
+static void list_add(PageList *l, const Mapping *m, uint64_t address, bool own) {
         PageRange *last = l->n > 0 ? l->ranges + l->n - 1 : NULL;
         size_t *count = own ? &l->own : &l->seen;
 
-        /* The fault of one page maps its neighbours, too. */
-        if (!own && last && !last->own && address / FAULT_AROUND == last->start / FAULT_AROUND)
-                return;
+        if (!own) {
+                /* The fault of one page maps its neighbours, too: from where the window begins, or the mapping if
+                 * that is later, up to the window's size, the end of the mapping or of the page table. */
+                if (address < l->around)
+                        return;
+                l->around = MAX(address / FAULT_AROUND * FAULT_AROUND, m->start) + FAULT_AROUND;
+                l->around = MIN(l->around, MIN(m->end, (address / HUGE_PAGE + 1) * HUGE_PAGE));
+        }
         if (*count >= (own ? PAGES_OWN_MAX : PAGES_SEEN_MAX))
                 return;
         if (last && last->own == own && last->start + (uint64_t) last->n * PAGE == address)
@@ -200,9 +206,9 @@ static void list_mapping(PageList *l, int fd, const Mapping *m) {
                                 continue;
                         /* The worker's memory as it is costs nothing: a fork copies its page tables. */
                         if (e & ENTRY_FILE)
-                                list_add(l, a + i * PAGE, false);
+                                list_add(l, m, a + i * PAGE, false);
                         else if (e & ENTRY_EXCLUSIVE)
-                                list_add(l, a + i * PAGE, true);
+                                list_add(l, m, a + i * PAGE, true);
                 }
         }
 }
@@ -225,7 +231,7 @@ void pages_report(const Pages *p) {
         PageList *l = &p->shared->list;
         Mapping m;
 
-        l->n = l->own = l->seen = 0;
+        l->n = l->own = l->seen = l->around = 0;
         read_maps(p->shared->maps, sizeof(p->shared->maps));
         while (pagemap >= 0 && next_mapping(&text, &m))
                 if (m.readable && !m.shared && m.end - m.start <= MAPPING_MAX)

@@ -103,12 +103,13 @@ static int limit_memory(uint64_t bytes) {
         return setrlimit(RLIMIT_DATA, &limit) < 0 ? -errno : 0;
 }
 
-/* Makes pages of the stack our own while nobody waits for it. */
-static __attribute__((noinline)) void touch_stack(void) {
+/* Makes pages of the stack our own while nobody waits for it, and maps the kernel's page of the clocks. */
+static __attribute__((noinline)) void touch(void) {
         volatile char pages[TOUCHED_STACK];
 
         for (size_t i = 0; i < sizeof(pages); i += 4096)
                 pages[i] = 0;
+        (void) now_usec();
 }
 
 static int instance_setup(Zygote *z, const WireMessage *fork, int socket, int log) {
@@ -146,7 +147,7 @@ static int instance_serve(Zygote *z, bool learn) {
                 r = wire_prepare(&wire);
         if (r < 0)
                 return r;
-        touch_stack();
+        touch();
         pages_populate(&z->pages);
         bind_to(z->cpu);
         wire_signal(&wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Ready", "");

@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "pages.c"
@@ -175,6 +176,60 @@ static void test_learned_pages_are_populated(void **state) {
         free(p.ranges);
 }
 
+/* As libraries are mapped: side by side, in pieces smaller than what the kernel maps around a fault, which begin within
+ * such a window. */
+static void read_pieces(const volatile uint8_t *memory) {
+        for (size_t i = 0; i < N; i += 3)
+                (void) memory[i * PAGE];
+}
+
+static void test_learned_file_pages_are_mapped(void **state) {
+        static const unsigned ends[] = { 5, 9, 11, 40, N };
+        uint8_t *memory = mapping_new((N + 32) * PAGE), *aligned, zeros[PAGE] = {};
+        int fd = memfd_create("library", MFD_CLOEXEC);
+        unsigned start = 0;
+        Pages p = {};
+        pid_t pid;
+
+        aligned = (uint8_t *) (((uintptr_t) memory + FAULT_AROUND - 1) / FAULT_AROUND * FAULT_AROUND) + 3 * PAGE;
+        assert_return_code(fd, errno);
+        for (size_t i = 0; i < N; i++)
+                assert_int_equal(write(fd, zeros, sizeof(zeros)), sizeof(zeros));
+        for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); start = ends[i++])
+                assert_ptr_not_equal(mmap(aligned + start * PAGE, (ends[i] - start) * PAGE,
+                                          PROT_READ | (i % 2 ? PROT_EXEC : 0), MAP_PRIVATE | MAP_FIXED, fd,
+                                          (off_t) (start * PAGE)),
+                                     MAP_FAILED);
+
+        assert_true(pages_before_fork(&p));
+        pid = child_new();
+        if (pid == 0) {
+                read_pieces(aligned);
+                pages_report(&p);
+                _exit(0);
+        }
+        pages_after_fork(&p, true);
+        wait_for(pid);
+        (void) pages_before_fork(&p);
+        assert_int_equal(p.n_learned, 1);
+
+        pid = child_new();
+        if (pid == 0) {
+                struct rusage before, after;
+
+                pages_populate(&p);
+                (void) getrusage(RUSAGE_SELF, &after); /* its own code and stack */
+                (void) getrusage(RUSAGE_SELF, &before);
+                read_pieces(aligned);
+                (void) getrusage(RUSAGE_SELF, &after);
+                _exit((int) (after.ru_minflt - before.ru_minflt));
+        }
+        wait_for(pid);
+        free(p.ranges);
+        assert_return_code(munmap(memory, (N + 32) * PAGE), errno);
+        (void) close(fd);
+}
+
 static void test_silent_child(void **state) {
         uint8_t *memory = mapping_new(N * PAGE);
         Pages p = {};
@@ -249,6 +304,7 @@ int main(void) {
                 cmocka_unit_test(test_lists_are_checked),
                 cmocka_unit_test(test_bad_list_changes_nothing),
                 cmocka_unit_test(test_learned_pages_are_populated),
+                cmocka_unit_test(test_learned_file_pages_are_mapped),
                 cmocka_unit_test(test_silent_child),
                 cmocka_unit_test(test_settle),
         };
