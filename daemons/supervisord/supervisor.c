@@ -16,6 +16,7 @@
 /* After an answer the caller runs first; then what it left behind is put away. */
 #define HOUSEKEEPING_USEC USEC_PER_MSEC
 #define HOUSEKEEPING_SLOW_USEC (100 * USEC_PER_MSEC)
+#define SWEEP_USEC (5 * USEC_PER_MSEC)
 /* A peer that does not close its connection after GoAway does not hold the machine. */
 #define GO_AWAY_USEC (5 * USEC_PER_SEC)
 #define RECEIPTS_PER_SECOND 10U
@@ -53,7 +54,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         s->journal = JOURNAL_NULL;
         placement_init(&s->placement);
         s->started_usec = s->active_usec = now_usec();
-        s->deadline_at = USEC_INFINITY;
+        s->deadline_at = s->housekeeping_at = USEC_INFINITY;
 
         s->app = strdup(app);
         if (run_dir)
@@ -310,18 +311,22 @@ void supervisor_note_activity(Supervisor *s) {
         s->active_usec = now_usec();
 }
 
-void supervisor_want_housekeeping(Supervisor *s) {
-        if (s->housekeeping_armed)
+static void housekeeping_by(Supervisor *s, uint64_t usec) {
+        if (usec >= s->housekeeping_at)
                 return;
-        s->housekeeping_armed = true;
-        timer_at(s->housekeeping, usec_add(now_usec(), HOUSEKEEPING_USEC));
+        s->housekeeping_at = usec;
+        timer_at(s->housekeeping, usec);
+}
+
+void supervisor_want_housekeeping(Supervisor *s) {
+        housekeeping_by(s, usec_add(now_usec(), HOUSEKEEPING_USEC));
 }
 
 static int on_housekeeping(sd_event_source *source, uint64_t usec, void *userdata) {
         Supervisor *s = userdata;
         uint64_t now = now_usec(), again = USEC_INFINITY;
 
-        s->housekeeping_armed = false;
+        s->housekeeping_at = USEC_INFINITY;
         for (Instance *i = s->busy.first; i; i = i->next)
                 if (instance_free_long(i, now))
                         again = LONG_RUN_USEC;
@@ -337,19 +342,18 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *userdat
                 instance_reclaim(i, now);
                 again = MIN(again, HOUSEKEEPING_SLOW_USEC);
         }
-        if (s->sweep) {
+        if (s->sweep && now >= usec_add(s->swept_usec, SWEEP_USEC)) {
                 s->sweep = children_sweep(s->children);
-                if (s->sweep)
-                        again = MIN(again, 5 * USEC_PER_MSEC);
+                s->swept_usec = now;
         }
+        if (s->sweep)
+                again = MIN(again, SWEEP_USEC);
         for (size_t i = 0; i < ELEMENTSOF(s->listen); i++)
                 if (s->listen[i] && s->n_connections < CONNECTIONS_MAX)
                         (void) sd_event_source_set_enabled(s->listen[i], SD_EVENT_ON);
 
-        if (!s->housekeeping_armed && again != USEC_INFINITY) {
-                s->housekeeping_armed = again <= 5 * USEC_PER_MSEC;
-                timer_at(s->housekeeping, usec_add(now, again));
-        }
+        if (again != USEC_INFINITY)
+                housekeeping_by(s, usec_add(now, again));
         supervisor_check_stop(s);
         return 0;
 }

@@ -61,7 +61,8 @@ struct Supervisor {
         bool forks_behind;     /* events come as fast as instances can be made, or faster */
         bool sweep;            /* an event ended: look for what it left behind */
         sd_event_source *housekeeping, *deadline, *idle, *stop;
-        bool housekeeping_armed;
+        uint64_t housekeeping_at;   /* when it is due; USEC_INFINITY: it is not */
+        uint64_t swept_usec;
         uint64_t deadline_at;
 
         uint64_t started_usec, active_usec;
