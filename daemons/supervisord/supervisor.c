@@ -13,8 +13,11 @@
 #include "log.h"
 #include "protocol.h"
 
-/* After an answer the caller runs first; then what it left behind is put away. */
+/* After an answer the caller runs first; then what it left behind is put away, but not in the middle of the next event
+ * if that is over soon: forks take the supervisor's time. */
 #define HOUSEKEEPING_USEC USEC_PER_MSEC
+#define PUT_OFF_USEC (USEC_PER_MSEC / 5)
+#define PUT_OFF_MAX 5U
 #define HOUSEKEEPING_SLOW_USEC (100 * USEC_PER_MSEC)
 #define SWEEP_USEC (5 * USEC_PER_MSEC)
 /* A peer that does not close its connection after GoAway does not hold the machine. */
@@ -327,6 +330,12 @@ static int on_housekeeping(sd_event_source *source, uint64_t usec, void *userdat
         uint64_t now = now_usec(), again = USEC_INFINITY;
 
         s->housekeeping_at = USEC_INFINITY;
+        if (s->n_running > 0 && !s->forks_behind && s->housekeeping_put_off < PUT_OFF_MAX) {
+                s->housekeeping_put_off++;
+                housekeeping_by(s, now + PUT_OFF_USEC);
+                return 0;
+        }
+        s->housekeeping_put_off = 0;
         for (Instance *i = s->busy.first; i; i = i->next)
                 if (instance_free_long(i, now))
                         again = LONG_RUN_USEC;

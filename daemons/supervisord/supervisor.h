@@ -62,6 +62,7 @@ struct Supervisor {
         bool sweep;            /* an event ended: look for what it left behind */
         sd_event_source *housekeeping, *deadline, *idle, *stop;
         uint64_t housekeeping_at;   /* when it is due; USEC_INFINITY: it is not */
+        unsigned housekeeping_put_off;
         uint64_t swept_usec;
         uint64_t deadline_at;
 
