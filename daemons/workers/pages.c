@@ -179,7 +179,8 @@ static void list_add(PageList *l, const Mapping *m, uint64_t address, bool own) 
                 if (address < l->around)
                         return;
                 l->around = MAX(address / FAULT_AROUND * FAULT_AROUND, m->start) + FAULT_AROUND;
-                l->around = MIN(l->around, MIN(m->end, (address / HUGE_PAGE + 1) * HUGE_PAGE));
+                l->around = MIN(l->around, (address / HUGE_PAGE + 1) * HUGE_PAGE);
+                l->around = MIN(l->around, m->end);
         }
         if (*count >= (own ? PAGES_OWN_MAX : PAGES_SEEN_MAX))
                 return;
