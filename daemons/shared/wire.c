@@ -21,10 +21,6 @@
  * and no argument the server takes who we are from the socket. */
 static const char auth_lines[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
 
-/* And all of the server's, which waits for nothing either: both ends are ours, and who may hold an end was decided
- * when the socket was passed. The id is one of a server that has no address. */
-static const char answer_lines[] = "DATA\r\nOK 5a5d0c0de5a5d0c0de5a5d0c0de5a5d0\r\nAGREE_UNIX_FD\r\n";
-
 /* sd-bus reads 256 bytes while it authenticates, and what of a message is among them wakes nobody: it would
  * lie there until more arrives. A field that the specification leaves free, and wants ignored, makes the
  * first message long enough to have a part beyond. */
@@ -47,14 +43,6 @@ enum {
         FIELD_PADDING = 127,
 };
 
-/* A message, or the rest of one, that waits for room in the socket. */
-struct WireQueued {
-        WireQueued *next;
-        int fd;            /* goes with the first byte; -EBADF: none, or gone */
-        size_t size, done;
-        uint8_t data[];
-};
-
 enum {
         FLAG_NO_REPLY_EXPECTED = 1,
 };
@@ -69,43 +57,35 @@ void wire_init(Wire *w, int fd) {
 
         /* Not zeroed as a whole: what is not touched needs no page. */
         w->fd = fd;
-        w->server = w->nonblocking = false;
-        w->queue = NULL;
-        w->queued = 0;
+        w->nonblocking = false;
+        w->authenticated = w->answered = w->no_fds = false;
         w->serial = 0;
-        w->authenticated = w->answered = false;
         w->buffer = NULL;
-        w->size = w->capacity = 0;
+        w->position = w->size = w->capacity = 0;
         w->n_fds = 0;
+        w->authenticate = NULL;
+        w->queue = w->queue_last = NULL;
+        w->n_queue = 0;
+        w->queued = 0;
+        w->blocked = false;
+        w->lost = 0;
+        w->gather = NULL;
 }
 
-void wire_init_server(Wire *w, int fd, void (*on_queued)(Wire *w)) {
-        wire_init(w, fd);
-        w->on_queued = on_queued;
-        w->server = w->nonblocking = true;
-}
-
-static void queue_drop_first(Wire *w) {
-        WireQueued *q = w->queue;
-
-        w->queue = q->next;
-        w->queued -= q->size - q->done;
-        (void) safe_close(q->fd);
-        free(q);
+static void release_buffer(Wire *w) {
+        free(w->buffer);
+        w->buffer = NULL;
+        w->position = w->size = w->capacity = 0;
 }
 
 void wire_done(Wire *w) {
         assert(w);
 
-        while (w->queue)
-                queue_drop_first(w);
-
+        wire_queue_drop(w);
         for (unsigned i = 0; i < w->n_fds; i++)
                 (void) safe_close(w->fds[i]);
         w->n_fds = 0;
-        free(w->buffer);
-        w->buffer = NULL;
-        w->size = w->capacity = 0;
+        release_buffer(w);
         w->fd = safe_close(w->fd);
 }
 
@@ -155,7 +135,7 @@ static int wait_readable(int fd, uint64_t deadline) {
 
 /* Keeps the descriptors that came with a chunk of bytes, in their order; closes all if any is too many. */
 static int take_fds(Wire *w, struct msghdr *mh) {
-        int r = mh->msg_flags & MSG_CTRUNC ? -EBADMSG : 0;
+        bool full = mh->msg_flags & MSG_CTRUNC;
 
         for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
                 size_t n;
@@ -169,12 +149,12 @@ static int take_fds(Wire *w, struct msghdr *mh) {
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
                         if (w->n_fds >= WIRE_FDS_MAX) {
                                 (void) safe_close(fd);
-                                r = -EBADMSG;
+                                full = true;
                         } else
                                 w->fds[w->n_fds++] = fd;
                 }
         }
-        return r;
+        return full || (w->answered && w->no_fds && w->n_fds > 0) ? -EBADMSG : 0;
 }
 
 /* One recvmsg() to the end of what is there. 1: got something; 0: end of file. */
@@ -183,7 +163,8 @@ static int receive_some(Wire *w, uint64_t deadline) {
                 struct cmsghdr header;
                 uint8_t space[CMSG_SPACE(sizeof(int) * WIRE_FDS_MAX)];
         } control;
-        struct iovec iov = { w->buffer + w->size, w->capacity - w->size };
+        size_t end = w->position + w->size;
+        struct iovec iov = { w->buffer + end, w->capacity - end };
         struct msghdr mh = {
                 .msg_iov = &iov,
                 .msg_iovlen = 1,
@@ -222,30 +203,20 @@ static int receive_some(Wire *w, uint64_t deadline) {
         return n > 0;
 }
 
-static void drop_front(Wire *w, size_t n) {
-        w->size -= n;
-        memmove(w->buffer, w->buffer + n, w->size);
+/* The bytes that were received and are not yet part of a message. */
+static const uint8_t *unread(const Wire *w) {
+        return w->buffer ? w->buffer + w->position : NULL;
 }
 
-/* Reads past the client's lines. */
-static int skip_authentication(Wire *w) {
-        size_t l = sizeof(auth_lines) - 1;
-
-        if (memcmp(w->buffer, auth_lines, MIN(w->size, l)) != 0)
-                return -EBADMSG;
-        if (w->size < l)
-                return 0;
-        w->answered = true;
-        drop_front(w, l);
-        return 1;
+static void drop_front(Wire *w, size_t n) {
+        w->position += n;
+        w->size -= n;
 }
 
 /* Reads past the server's answers, of which the last one accepts descriptors. */
 static int skip_answers(Wire *w) {
-        if (w->server && !w->answered)
-                return w->size > 0 ? skip_authentication(w) : 0;
         while (!w->answered) {
-                const char *line = (const char *) w->buffer;
+                const char *line = (const char *) unread(w);
                 const char *end = w->size > 0 ? memmem(line, w->size, "\r\n", 2) : NULL;
                 size_t l;
 
@@ -263,6 +234,13 @@ static int skip_answers(Wire *w) {
         return 1;
 }
 
+/* 1: messages follow; 0: more lines have to. */
+static int pass_authentication(Wire *w) {
+        if (w->answered)
+                return 1;
+        return w->authenticate ? w->authenticate(w) : skip_answers(w);
+}
+
 static uint32_t load_u32(const uint8_t *p, bool swap) {
         uint32_t v;
 
@@ -272,44 +250,44 @@ static uint32_t load_u32(const uint8_t *p, bool swap) {
 
 /* The size of the message at the buffer's front; 0 as long as that can't be told. */
 static int message_size(const Wire *w, size_t *ret) {
+        const uint8_t *p = unread(w);
         uint32_t body, fields;
         bool swap;
 
         *ret = 0;
         if (w->size < FIXED_HEADER)
                 return 0;
-        if (w->buffer[0] != 'l' && w->buffer[0] != 'B')
+        if (p[0] != 'l' && p[0] != 'B')
                 return -EBADMSG;
-        swap = w->buffer[0] != NATIVE_ORDER;
-        body = load_u32(w->buffer + 4, swap);
-        fields = load_u32(w->buffer + 12, swap);
+        swap = p[0] != NATIVE_ORDER;
+        body = load_u32(p + 4, swap);
+        fields = load_u32(p + 12, swap);
         if (fields > WIRE_HEADER_MAX || body > WIRE_MESSAGE_MAX)
                 return -EBADMSG;
         *ret = align_to(FIXED_HEADER + fields, 8) + body;
         return *ret > WIRE_MESSAGE_MAX ? -EBADMSG : 0;
 }
 
-/* Makes a message of the buffer's front, which holds all of its `total` bytes. What follows them, rarely
- * anything, moves to a buffer of its own. */
+/* Makes a message of the unread bytes' front, which is all of its `total` bytes. One that is alone, and each large one
+ * is, takes the buffer over; one of several is copied out of it, and the others stay where they are. */
 static int cut_message(Wire *w, size_t total, WireMessage *m) {
-        uint8_t *rest = NULL;
-        size_t left = w->size - total;
-
-        if (left > 0) {
-                rest = malloc(MAX(left, (size_t) FIRST_CAPACITY));
-                if (!rest)
+        if (w->position == 0 && w->size == total) {
+                m->buffer = w->buffer;
+                if (w->authenticate && w->capacity > 2 * total) { /* it may wait in a queue with the call in it */
+                        void *smaller = realloc(m->buffer, total);
+                        if (smaller)
+                                m->buffer = smaller;
+                }
+                w->buffer = NULL;
+        } else {
+                m->buffer = malloc(total);
+                if (!m->buffer)
                         return -ENOMEM;
-                memcpy(rest, w->buffer + total, left);
+                memcpy(m->buffer, unread(w), total);
+                drop_front(w, total);
         }
-        m->buffer = w->buffer;
-        if (w->server && w->capacity > 2 * total) { /* it may wait in a queue with the call in it */
-                void *smaller = realloc(m->buffer, total);
-                if (smaller)
-                        m->buffer = smaller;
-        }
-        w->buffer = rest;
-        w->size = left;
-        w->capacity = left > 0 ? MAX(left, (size_t) FIRST_CAPACITY) : 0;
+        if (!w->buffer || w->size == 0)
+                release_buffer(w);
         return 0;
 }
 
@@ -425,16 +403,21 @@ static int parse_message(Wire *w, size_t total, WireMessage *m) {
         return claim_fds(w, n_fds, m);
 }
 
-static int grow(Wire *w, size_t capacity) {
+/* Room for `wanted` unread bytes, so that those that are missing can be received. */
+static int make_room(Wire *w, size_t wanted) {
         uint8_t *p;
 
-        if (w->capacity >= capacity)
+        if (w->position + wanted > w->capacity && w->position > 0) { /* the beginning of one message at most */
+                memmove(w->buffer, unread(w), w->size);
+                w->position = 0;
+        }
+        if (w->capacity >= wanted)
                 return 0;
-        p = realloc(w->buffer, capacity);
+        p = realloc(w->buffer, MAX(wanted, (size_t) FIRST_CAPACITY));
         if (!p)
                 return -ENOMEM;
         w->buffer = p;
-        w->capacity = capacity;
+        w->capacity = MAX(wanted, (size_t) FIRST_CAPACITY);
         return 0;
 }
 
@@ -447,7 +430,7 @@ bool wire_has_message(const Wire *w) {
 }
 
 int wire_prepare(Wire *w) {
-        int r = grow(w, FIRST_CAPACITY);
+        int r = make_room(w, 1);
 
         if (r >= 0)
                 memset(w->buffer, 0, 4096);
@@ -456,11 +439,11 @@ int wire_prepare(Wire *w) {
 
 int wire_wait_answers(Wire *w, uint64_t deadline) {
         for (;;) {
-                int r = skip_answers(w);
+                int r = pass_authentication(w);
 
                 if (r != 0)
                         return MIN(r, 0);
-                r = grow(w, FIRST_CAPACITY);
+                r = make_room(w, w->size + 1);
                 if (r >= 0)
                         r = receive_some(w, deadline);
                 if (r <= 0)
@@ -478,7 +461,7 @@ int wire_receive(Wire *w, uint64_t deadline, WireMessage *ret) {
 
         for (;;) {
                 total = 0;
-                r = skip_answers(w);
+                r = pass_authentication(w);
                 if (r > 0)
                         r = message_size(w, &total);
                 if (r < 0)
@@ -486,10 +469,11 @@ int wire_receive(Wire *w, uint64_t deadline, WireMessage *ret) {
                 if (total > 0 && w->size >= total)
                         break;
 
-                r = grow(w, MAX(total, (size_t) FIRST_CAPACITY));
-                if (r < 0)
-                        return r;
-                r = receive_some(w, deadline);
+                r = make_room(w, MAX(total, w->size + 1));
+                if (r >= 0)
+                        r = receive_some(w, deadline);
+                if (r == -EAGAIN && w->size == 0)
+                        release_buffer(w);
                 if (r <= 0)
                         return r;
         }
@@ -547,7 +531,7 @@ static void begin(Wire *w, WireWriter *out, WireType type, uint8_t flags) {
         out->data[1] = (uint8_t) type;
         out->data[2] = flags;
         out->data[3] = 1;
-        if (!w->authenticated && !w->server)
+        if (!w->authenticated && !w->authenticate)
                 field_string(out, FIELD_PADDING, "s", padding);
 }
 
@@ -607,8 +591,7 @@ void wire_writer_done(WireWriter *out) {
         out->memfd = safe_close(out->memfd);
 }
 
-/* Sends the vector, the descriptor with its first byte; moves both on by what was sent. 0: all of it. */
-static int send_some(int socket, struct iovec **iov, size_t *n, int *fd, int flags) {
+int wire_send_some(int socket, struct iovec **iov, size_t *n, int *fd, int flags) {
         union {
                 struct cmsghdr header;
                 uint8_t space[CMSG_SPACE(sizeof(int))];
@@ -647,79 +630,15 @@ static int send_some(int socket, struct iovec **iov, size_t *n, int *fd, int fla
         return 0;
 }
 
-/* Keeps a copy of what could not be sent. */
-static int enqueue(Wire *w, const struct iovec *iov, size_t n, int fd) {
-        WireQueued **end = &w->queue, *q;
-        unsigned n_queued = 0;
-        size_t size = 0;
-
-        for (; *end; end = &(*end)->next)
-                n_queued++;
-        if (n_queued >= WIRE_QUEUE_MAX)
-                return -ENOBUFS;
-        for (size_t i = 0; i < n; i++)
-                size += iov[i].iov_len;
-        if (size > WIRE_QUEUE_BYTES_MAX - w->queued)
-                return -ENOBUFS;
-        q = malloc(sizeof(WireQueued) + size);
-        if (!q)
-                return -ENOMEM;
-        *q = (WireQueued) { .fd = -EBADF };
-        if (fd >= 0) {
-                q->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-                if (q->fd < 0) {
-                        free(q);
-                        return -errno;
-                }
-        }
-        for (size_t i = 0; i < n; i++) {
-                memcpy(q->data + q->size, iov[i].iov_base, iov[i].iov_len);
-                q->size += iov[i].iov_len;
-        }
-        *end = q;
-        if (w->queued == 0)
-                w->on_queued(w);
-        w->queued += size;
-        return 0;
-}
-
-static int send_or_queue(Wire *w, struct iovec *iov, size_t n, int fd) {
-        int r = w->queue ? -EAGAIN : 0;
-
-        while (r >= 0 || r == -EAGAIN) {
+static int send_blocking(Wire *w, struct iovec *iov, size_t n, int fd) {
+        for (;;) {
                 struct pollfd p = { .fd = w->fd, .events = POLLOUT };
+                int r = wire_send_some(w->fd, &iov, &n, &fd, 0);
 
-                if (r == -EAGAIN && w->nonblocking)
-                        return enqueue(w, iov, n, fd);
-                if (r == -EAGAIN)
-                        (void) poll(&p, 1, -1);
-                r = send_some(w->fd, &iov, &n, &fd, w->nonblocking ? MSG_DONTWAIT : 0);
-                if (r == 0)
-                        return 0;
-        }
-        return r;
-}
-
-int wire_flush(Wire *w) {
-        while (w->queue) {
-                WireQueued *q = w->queue;
-                struct iovec iov = { q->data + q->done, q->size - q->done }, *p = &iov;
-                size_t n = 1, left;
-                int fd = q->fd, r;
-
-                r = send_some(w->fd, &p, &n, &fd, MSG_DONTWAIT);
-                left = n > 0 ? p->iov_len : 0;
-                if (fd < 0)
-                        q->fd = safe_close(q->fd);
-                w->queued -= q->size - q->done - left;
-                q->done = q->size - left;
-                if (r == -EAGAIN)
-                        return 0;
-                if (r < 0)
+                if (r != -EAGAIN)
                         return r;
-                queue_drop_first(w);
+                (void) poll(&p, 1, -1);
         }
-        return 0;
 }
 
 int wire_send(Wire *w, WireWriter *out) {
@@ -727,31 +646,40 @@ int wire_send(Wire *w, WireWriter *out) {
 
         if (r >= 0 && (out->n_fds > 0) != (fd >= 0))
                 r = -EINVAL;
+        if (r >= 0 && w->authenticate && !w->answered)
+                r = -ENOTCONN;
+        if (r >= 0 && w->no_fds && fd >= 0)
+                r = -EOPNOTSUPP;
         if (r >= 0) {
                 uint32_t body = (uint32_t) (out->size - out->body + out->payload_size);
                 struct iovec iov[3];
                 size_t n = 0;
 
                 memcpy(out->data + 4, &body, sizeof(body));
-                if (!w->authenticated)
-                        iov[n++] = w->server ? (struct iovec) { (void *) answer_lines, sizeof(answer_lines) - 1 }
-                                             : (struct iovec) { (void *) auth_lines, sizeof(auth_lines) - 1 };
+                if (!w->authenticated && !w->authenticate)
+                        iov[n++] = (struct iovec) { (void *) auth_lines, sizeof(auth_lines) - 1 };
                 iov[n++] = (struct iovec) { out->data, out->size };
                 if (out->payload_size > 0)
                         iov[n++] = (struct iovec) { (void *) out->payload, out->payload_size };
-                r = send_or_queue(w, iov, n, fd);
+                r = w->nonblocking ? wire_queue_send(w, iov, n, out->size + out->payload_size, fd)
+                                   : send_blocking(w, iov, n, fd);
                 w->authenticated |= r >= 0;
         }
         wire_writer_done(out);
         return r;
 }
 
-int wire_refuse(Wire *w, const WireMessage *m) {
+int wire_refuse_as(Wire *w, const WireMessage *m, const char *name, const char *text) {
         WireWriter out;
 
         if (m->type != WIRE_CALL || m->no_reply)
                 return 0;
-        wire_error(w, &out, m, "org.freedesktop.DBus.Error.UnknownMethod", "s");
-        wire_put_string(&out, "No such method here, or not with these arguments.");
+        wire_error(w, &out, m, name, "s");
+        wire_put_string(&out, text);
         return wire_send(w, &out);
+}
+
+int wire_refuse(Wire *w, const WireMessage *m) {
+        return wire_refuse_as(w, m, "org.freedesktop.DBus.Error.UnknownMethod",
+                              "No such method here, or not with these arguments.");
 }

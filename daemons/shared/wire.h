@@ -2,15 +2,15 @@
 #pragma once
 
 /* A small D-Bus peer that knows the messages of protocol.h and no others: the client's side of a connection
- * for workers, instances and sand-call, and the supervisor's side of its connections to instances. It needs libc
- * alone, because what a process has mapped is what each fork pays for; and setting a connection up takes
+ * for workers, instances and sand-call, and the supervisor's side of its connections to callers and instances. It needs
+ * libc alone, because what a process has mapped is what each fork pays for; and setting a connection up takes
  * no system call, because there is one for each event.
  *
  * What is guaranteed: no length, offset, type or descriptor of a received message is trusted; what a
  * message may make us allocate is bounded by WIRE_MESSAGE_MAX; descriptors that were received are closed
  * with their message. A message that breaks the protocol is -EBADMSG, and the connection is then of no
- * more use. Sending takes one system call a message, receiving usually one, and the payload's bytes are
- * copied by neither: they are sent from where they are and read where they arrived. */
+ * more use. Sending takes one system call a message or, where a loop gathers small ones, less; receiving takes one for
+ * all that is there. A large payload is copied by neither: it is sent from where it is and read where it arrived. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,8 +22,9 @@
 #define WIRE_HEADER_MAX (128U * 1024U) /* everything of a message but its payload */
 #define WIRE_MESSAGE_MAX (SAND_PAYLOAD_HARD_MAX + WIRE_HEADER_MAX)
 #define WIRE_FDS_MAX 253U              /* the kernel's SCM_MAX_FD */
-#define WIRE_QUEUE_MAX 1024U           /* messages, each with a descriptor perhaps, that wait for room ... */
+#define WIRE_QUEUE_MAX 1024U           /* chunks, each with a descriptor perhaps, that wait for room ... */
 #define WIRE_QUEUE_BYTES_MAX (32U * 1024U * 1024U) /* ... and their bytes: large payloads are not among them */
+#define WIRE_ID_LENGTH 32U             /* hex digits of a server's id */
 
 typedef enum WireType {
         WIRE_CALL = 1,
@@ -32,23 +33,34 @@ typedef enum WireType {
         WIRE_SIGNAL = 4,
 } WireType;
 
+struct iovec;
 typedef struct WireQueued WireQueued;
 
-typedef struct Wire {
+typedef struct Wire Wire;
+struct Wire {
         int fd;              /* owned */
-        bool server;         /* the supervisor's side */
         bool nonblocking;    /* what cannot be sent now is queued, wire_receive() may return -EAGAIN */
+        bool authenticated;  /* a client's: our lines went out, with the first message */
+        bool answered;       /* the other side's lines were read: what follows are messages */
+        bool no_fds;         /* descriptors were not negotiated */
         uint32_t serial;     /* of the last message that was sent */
-        bool authenticated;  /* our lines went out, with the first message */
-        bool answered;       /* the other side's lines were read and skipped */
-        uint8_t *buffer;     /* what was received and is not yet part of a message */
-        size_t size, capacity;
+        uint8_t *buffer;     /* what was received; of it `size` bytes from `position` on are not yet part of a message */
+        size_t position, size, capacity;
         int fds[WIRE_FDS_MAX]; /* likewise */
         unsigned n_fds;
-        WireQueued *queue;   /* of a nonblocking one */
+
+        /* A server's. */
+        int (*authenticate)(Wire *w); /* wire-sasl.c; 1: done, 0: the rest is to come */
+        const char *id;
+        uint8_t auth_state, n_auth_lines;
+        WireQueued *queue, *queue_last;
+        unsigned n_queue;
         size_t queued;       /* bytes in it */
-        void (*on_queued)(struct Wire *w);
-} Wire;
+        bool blocked;        /* there is no room in the socket */
+        int lost;            /* -ENOBUFS or -ENOMEM: a message could not be queued */
+        const bool *gather;  /* while it is true, small messages wait for wire_flush(); NULL: they never do */
+        void (*on_queued)(Wire *w);
+};
 
 typedef struct WireMessage {
         WireType type;
@@ -73,9 +85,11 @@ typedef struct WirePayload {
 
 /* Takes over `fd`, a connected stream socket of AF_UNIX; blocking or not, calls here block. */
 void wire_init(Wire *w, int fd);
-/* The other side, for a loop: it never blocks, and says when there is something to be flushed. The client must be
- * a wire as well: its authentication is compared, not negotiated. */
-void wire_init_server(Wire *w, int fd, void (*on_queued)(Wire *w));
+/* The other side, for a loop: it never blocks, and says when there is something to be flushed: when the socket has
+ * room if it is `blocked`, else at the end of what the loop does now. Whoever holds the other end may use it: EXTERNAL and
+ * ANONYMOUS are both taken, and no identity is looked at. What answers the client's lines goes out at once where the
+ * client waits for it, else with the first message or wire_flush(). `id` is borrowed, of WIRE_ID_LENGTH. */
+void wire_init_server(Wire *w, int fd, const char *id, void (*on_queued)(Wire *w));
 void wire_done(Wire *w);
 
 /* Waits for one message. `deadline` is CLOCK_MONOTONIC usec, USEC_INFINITY for none.
@@ -173,16 +187,26 @@ static inline unsigned wire_payload_fds(size_t size) {
 
 /* Sends the message, after our authentication if this is the connection's first, and frees the writer.
  * 0, or what failed while it was built, or -EPIPE and the like; -ENOBUFS: more is queued than a peer
- * that reads would ever leave unread. */
+ * that reads would ever leave unread; -ENOTCONN: a server whose client has not authenticated yet. */
 int wire_send(Wire *w, WireWriter *out);
-/* Sends what is queued; while `queued` is not 0, call it when the socket is writable. 0, also when a part is
- * left; -EPIPE and the like. */
+/* Sends what is queued; while `blocked`, call it when the socket is writable. 0, also when a part is
+ * left; -EPIPE and the like; -ENOBUFS, -ENOMEM: a message was lost. */
 int wire_flush(Wire *w);
 void wire_writer_done(WireWriter *out);
 
-/* Answers a call that nobody here knows, if it wants an answer; everything else is dropped. */
+/* Answers a call with an error of D-Bus itself, if it wants an answer; everything else is dropped. */
+int wire_refuse_as(Wire *w, const WireMessage *m, const char *name, const char *text);
+/* The same for a call that nobody here knows. */
 int wire_refuse(Wire *w, const WireMessage *m);
 
 /* A sealed memfd with these bytes, and the check that one is: all four seals. */
 int wire_memfd_new(const void *data, size_t size);
 int wire_memfd_check(int fd, size_t *ret_size);
+
+/* Between the files of wire. Sends the vector, the descriptor with its first byte, and moves both on by what was sent; 0:
+ * all of it, -EAGAIN. */
+int wire_send_some(int socket, struct iovec **iov, size_t *n, int *fd, int flags);
+/* wire-queue.c: a nonblocking wire's message, of `size` bytes; what answers its client's authentication; the end. */
+int wire_queue_send(Wire *w, struct iovec *iov, size_t n, size_t size, int fd);
+int wire_queue_lines(Wire *w, const char *lines, size_t size);
+void wire_queue_drop(Wire *w);

@@ -3,11 +3,15 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "log.h"
 #include "protocol.h"
+
+/* A caller that has not authenticated by then is disconnected. */
+#define SILENCE_USEC (25 * USEC_PER_SEC)
 
 int bus_serve(sd_event *event, int fd, sd_bus **ret) {
         sd_id128_t id;
@@ -45,50 +49,133 @@ int bus_serve(sd_event *event, int fd, sd_bus **ret) {
         return 0;
 }
 
-static int method_invoke(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Connection *c = userdata;
-        Failure failure;
-        Event *e;
+/* Callers */
 
-        if (event_new(m, &e, &failure) < 0)
-                (void) bus_reply_failure(m, &failure, NULL);
-        else
-                supervisor_submit(c->supervisor, e);
-        return 1;
+static void go_away(Connection *c) {
+        WireWriter out;
+
+        c->gone_away = true;
+        wire_signal(&c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, "GoAway", "");
+        (void) wire_send(&c->wire, &out); /* one that is gone says so itself */
 }
-
-static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Connection *c = userdata;
-        json_object *o = supervisor_describe(c->supervisor);
-        int r;
-
-        r = sd_bus_reply_method_return(m, "s", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
-        json_object_put(o);
-        return r;
-}
-
-static const sd_bus_vtable app_vtable[] = {
-        SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Invoke",
-                                SD_BUS_ARGS("s", target, "s", execution, "t", deadline, "s", content_type,
-                                            "a{ss}", headers, "v", payload),
-                                SD_BUS_RESULT("s", content_type, "(ttt)", usage, "v", payload),
-                                method_invoke, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_describe,
-                                SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_SIGNAL("GoAway", "", 0),
-        SD_BUS_VTABLE_END,
-};
 
 void connection_go_away(Connection *c) {
-        int r;
-
-        r = c->kind == CONNECTION_APP
-                    ? sd_bus_emit_signal(c->bus, SAND_APP_PATH, SAND_APP_INTERFACE, "GoAway", NULL)
-                    : 0;
-        if (r < 0)
-                connection_free(c);
+        if (c->kind == CONNECTION_APP && c->wire.answered && !c->gone_away)
+                go_away(c);
 }
+
+static void caller_gone(Connection *c) {
+        Supervisor *s = c->supervisor;
+
+        connection_free(c);
+        supervisor_check_stop(s);
+}
+
+/* One turn of a caller: what one system call brings. */
+static void caller_read(Connection *c) {
+        do {
+                WireMessage m;
+                int r = wire_receive(&c->wire, USEC_INFINITY, &m);
+
+                if (c->supervisor->stopping)
+                        connection_go_away(c);
+                if (r == -EAGAIN)
+                        return;
+                if (r <= 0) {
+                        caller_gone(c);
+                        return;
+                }
+                app_handle(c, &m);
+                wire_message_done(&m);
+        } while (wire_has_message(&c->wire));
+}
+
+static void on_io(uint32_t revents, void *userdata) {
+        Connection *c = userdata;
+
+        if (revents & EPOLLOUT) {
+                if (wire_flush(&c->wire) < 0) {
+                        caller_gone(c);
+                        return;
+                }
+                hub_want_room(c->io, c->wire.blocked);
+        }
+        if (revents & ~EPOLLOUT)
+                caller_read(c);
+}
+
+static void on_queued(Wire *w) {
+        Connection *c = CONTAINER_OF(w, Connection, wire);
+        Supervisor *s = c->supervisor;
+
+        if (w->blocked)
+                hub_want_room(c->io, true);
+        else if (!c->unflushed) {
+                c->unflushed = true;
+                c->next_unflushed = s->unflushed;
+                s->unflushed = c;
+        }
+}
+
+static void forget_unflushed(Connection *c) {
+        Connection **i = &c->supervisor->unflushed;
+
+        while (*i != c)
+                i = &(*i)->next_unflushed;
+        *i = c->next_unflushed;
+        c->unflushed = false;
+}
+
+void bus_flush(void *supervisor) {
+        Supervisor *s = supervisor;
+
+        while (s->unflushed) {
+                Connection *c = s->unflushed;
+
+                forget_unflushed(c);
+                if (!c->wire.blocked && wire_flush(&c->wire) < 0)
+                        caller_gone(c);
+        }
+}
+
+static int on_silent(sd_event_source *source, uint64_t usec, void *userdata) {
+        Supervisor *s = userdata;
+        uint64_t now = now_usec(), next = USEC_INFINITY;
+
+        for (Connection *c = s->connections, *following; c; c = following) {
+                uint64_t until = c->accepted_usec + SILENCE_USEC;
+
+                following = c->next;
+                if (c->kind != CONNECTION_APP || c->wire.answered)
+                        continue;
+                if (until <= now)
+                        connection_free(c);
+                else
+                        next = MIN(next, until);
+        }
+        s->silent = sd_event_source_disable_unref(s->silent);
+        if (next != USEC_INFINITY)
+                (void) sd_event_add_time(s->event, &s->silent, CLOCK_MONOTONIC, next, USEC_PER_SEC, on_silent, s);
+        supervisor_check_stop(s);
+        return 0;
+}
+
+static int caller_serve(Connection *c, int fd) {
+        Supervisor *s = c->supervisor;
+
+        wire_init_server(&c->wire, fd, s->id, on_queued);
+        c->wire.gather = hub_turns(s->hub);
+        c->caller.wire = &c->wire;
+        if (!s->silent) {
+                int r = sd_event_add_time(s->event, &s->silent, CLOCK_MONOTONIC, c->accepted_usec + SILENCE_USEC,
+                                          USEC_PER_SEC, on_silent, s);
+                if (r < 0)
+                        return r;
+        }
+        return hub_add(s->hub, fd, on_io, c, &c->io);
+}
+
+/* Connections */
 
 Connection *connection_free(Connection *c) {
         Supervisor *s;
@@ -103,24 +190,38 @@ Connection *connection_free(Connection *c) {
         if (c->next)
                 c->next->prev = c->prev;
         s->n_connections--;
-        if (c->kind == CONNECTION_CONTROL)
+        if (c->kind == CONNECTION_CONTROL) {
                 control_connection_gone(c);
-        (void) sd_bus_detach_event(c->bus);
-        sd_bus_close(c->bus);
-        sd_bus_unref(c->bus);
+                (void) sd_bus_detach_event(c->bus);
+                sd_bus_close(c->bus);
+                sd_bus_unref(c->bus);
+        } else {
+                if (c->unflushed)
+                        forget_unflushed(c);
+                (void) hub_remove(c->io);
+                caller_done(&c->caller);
+                wire_done(&c->wire);
+        }
         free(c);
         return NULL;
 }
 
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Connection *c = userdata;
-        Supervisor *s = c->supervisor;
 
         if (!sd_bus_message_is_signal(m, "org.freedesktop.DBus.Local", "Disconnected"))
                 return 0;
         connection_free(c);
-        supervisor_check_stop(s);
         return 1;
+}
+
+static int host_serve(Connection *c, int fd) {
+        int r;
+
+        r = bus_serve(c->supervisor->event, fd, &c->bus);
+        if (r >= 0)
+                r = sd_bus_add_filter(c->bus, NULL, on_message, c);
+        return r < 0 ? r : control_serve(c);
 }
 
 static int connection_new(Supervisor *s, int fd, ConnectionKind kind) {
@@ -132,23 +233,14 @@ static int connection_new(Supervisor *s, int fd, ConnectionKind kind) {
                 safe_close(fd);
                 return -ENOMEM;
         }
-        *c = (Connection) { .supervisor = s, .kind = kind };
-        r = bus_serve(s->event, fd, &c->bus);
-        if (r < 0) {
-                free(c);
-                return r;
-        }
+        *c = (Connection) { .supervisor = s, .kind = kind, .accepted_usec = now_usec(), .wire.fd = -EBADF };
         c->next = s->connections;
         if (c->next)
                 c->next->prev = c;
         s->connections = c;
         s->n_connections++;
 
-        r = sd_bus_add_filter(c->bus, NULL, on_message, c);
-        if (r >= 0 && kind == CONNECTION_APP)
-                r = sd_bus_add_object_vtable(c->bus, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, app_vtable, c);
-        else if (r >= 0)
-                r = control_serve(c);
+        r = kind == CONNECTION_APP ? caller_serve(c, fd) : host_serve(c, fd);
         if (r < 0)
                 connection_free(c);
         return r;

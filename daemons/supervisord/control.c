@@ -24,6 +24,22 @@ struct Prepare {
         size_t n_loaded;
 };
 
+static int reply_failure(sd_bus_message *call, const Failure *failure) {
+        const SandErrorInfo *info = sand_error_info(failure->kind);
+        const sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(info->dbus_name, strempty(failure->message));
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_error(call, &reply, &error);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "ss(ttt)", failure->error ?: info->name, strempty(failure->cause),
+                                          UINT64_C(0), UINT64_C(0), UINT64_C(0));
+        if (r >= 0)
+                r = sd_bus_message_send(reply);
+        sd_bus_message_unref(reply);
+        return r;
+}
+
 static Prepare *prepare_free(Prepare *p) {
         if (!p)
                 return NULL;
@@ -43,7 +59,7 @@ static Prepare *prepare_free(Prepare *p) {
 
 static void prepare_fail(Prepare *p, const Failure *failure) {
         if (p->request)
-                (void) bus_reply_failure(p->request, failure, NULL);
+                (void) reply_failure(p->request, failure);
         prepare_free(p);
 }
 
@@ -147,8 +163,8 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
         supervisor_note_activity(s);
         r = supervisor_current_id(s, &id);
         if (r < 0)
-                return bus_reply_failure(m, &(Failure) { .kind = SAND_ERROR_NOT_FOUND,
-                                                         .message = "no version is deployed" }, NULL);
+                return reply_failure(m, &(Failure) { .kind = SAND_ERROR_NOT_FOUND,
+                                                     .message = "no version is deployed" });
         if (p && !p->request && streq(p->version->id, id)) {
                 p->adopt = true;
                 p->request = sd_bus_message_ref(m);

@@ -51,41 +51,23 @@ static int header_add(char ***headers, size_t *n, size_t *bytes, const char *key
         return r < 0 ? r : strv_extend(headers, value);
 }
 
-static int headers_read(sd_bus_message *m, char ***ret) {
+static int headers_read(WireReader *in, char ***ret) {
         _cleanup_(strv_freep) char **headers = NULL;
-        size_t n = 0, bytes = 0;
+        size_t n = 0, bytes = 0, end;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "{ss}");
-        if (r < 0)
-                return r;
-        for (;;) {
+        r = wire_read_array(in, 8, &end);
+        while (r >= 0 && in->position < end) {
                 const char *key, *value;
 
-                r = sd_bus_message_read(m, "{ss}", &key, &value);
-                if (r > 0)
+                (void) wire_read_align(in, 8);
+                (void) wire_read_string(in, &key);
+                r = wire_read_string(in, &value);
+                if (r >= 0)
                         r = header_add(&headers, &n, &bytes, key, value);
-                else if (r == 0)
-                        break;
-                if (r < 0)
-                        return r;
         }
-        r = sd_bus_message_exit_container(m);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(headers);
-        return 0;
-}
-
-static int headers_read_wire(WireReader *in, char ***ret) {
-        _cleanup_(strv_freep) char **headers = NULL;
-        _cleanup_(freep) const char **list = NULL;
-        size_t n = 0, bytes = 0, n_list = 0;
-        int r;
-
-        r = wire_read_headers(in, &list, &n_list);
-        for (size_t i = 0; r >= 0 && i < n_list; i++)
-                r = header_add(&headers, &n, &bytes, list[2 * i], list[2 * i + 1]);
+        if (r >= 0 && in->position != end)
+                r = -EBADMSG;
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(headers);
@@ -130,7 +112,7 @@ static void caller_wait(Caller *c, Event *e) {
         if (e->caller_next)
                 e->caller_next->caller_prev = e;
         c->calls = e;
-        if (!waits)
+        if (!waits && c->changed)
                 c->changed(c);
 }
 
@@ -149,7 +131,7 @@ static Wire *caller_wake(Event *e) {
         if (e->caller_next)
                 e->caller_next->caller_prev = e->caller_prev;
         e->caller_prev = e->caller_next = NULL;
-        if (!c->calls)
+        if (!c->calls && c->changed)
                 c->changed(c);
         return c->wire;
 }
@@ -200,31 +182,6 @@ static int event_identify(Event *e, const char *execution, Failure *ret_failure)
         return 0;
 }
 
-int event_new(sd_bus_message *request, Event **ret, Failure *ret_failure) {
-        _cleanup_(event_freep) Event *e = event_allocate(false);
-        const char *execution;
-        int r;
-
-        if (!e)
-                return refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", -ENOMEM);
-        e->request = sd_bus_message_ref(request);
-        r = sd_bus_message_read(request, SAND_INVOKE_SIGNATURE, &e->target, &execution, &e->deadline, &e->content_type);
-        if (r < 0)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
-                              "malformed event: expected the arguments " SAND_INVOKE_FULL_SIGNATURE, r);
-        r = headers_read(request, &e->headers);
-        if (r < 0)
-                return refuse_headers(ret_failure, r);
-        r = payload_read(request, SAND_PAYLOAD_HARD_MAX, &e->payload);
-        if (r < 0)
-                return refuse_payload(ret_failure, r);
-        r = event_identify(e, execution, ret_failure);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(e);
-        return 0;
-}
-
 static int event_read_call(Event *e, const char **ret_execution, Failure *ret_failure) {
         WireReader in;
         int r;
@@ -239,7 +196,7 @@ static int event_read_call(Event *e, const char **ret_execution, Failure *ret_fa
         (void) wire_read_u64(&in, &e->deadline);
         r = wire_read_string(&in, &e->content_type);
         if (r >= 0)
-                r = headers_read_wire(&in, &e->headers);
+                r = headers_read(&in, &e->headers);
         if (r < 0)
                 return refuse_headers(ret_failure, r);
         r = wire_read_payload_raw(&in, SAND_PAYLOAD_HARD_MAX, &e->payload.data, &e->payload.size, &e->payload.fd);
@@ -248,7 +205,7 @@ static int event_read_call(Event *e, const char **ret_execution, Failure *ret_fa
         return r < 0 ? refuse_payload(ret_failure, r) : 0;
 }
 
-int event_new_nested(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure) {
+int event_new(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure) {
         _cleanup_(event_freep) Event *e = event_allocate(oneway);
         const char *execution = "";
         int r;
@@ -278,16 +235,13 @@ Event *event_free(Event *e) {
         (void) caller_wake(e);
         payload_done(&e->payload);
         strv_free(e->headers);
-        sd_bus_message_unref(e->request);
         wire_message_done(&e->call);
         free(e);
         return NULL;
 }
 
 bool event_is_abandoned(const Event *e) {
-        if (e->oneway)
-                return false;
-        return e->request ? sd_bus_is_open(sd_bus_message_get_bus(e->request)) <= 0 : !e->caller;
+        return !e->oneway && !e->caller;
 }
 
 static void put_payload(WireWriter *out, const Payload *payload) {
@@ -315,25 +269,6 @@ int event_hand_over(const Event *e, Wire *wire, uint64_t deadline, uint32_t *ret
         put_payload(&out, &e->payload);
         *ret_serial = out.serial;
         r = wire_send(wire, &out);
-        return r;
-}
-
-int bus_reply_failure(sd_bus_message *call, const Failure *failure, const Usage *usage) {
-        const SandErrorInfo *info = sand_error_info(failure->kind);
-        const sd_bus_error error = SD_BUS_ERROR_MAKE_CONST(info->dbus_name, strempty(failure->message));
-        sd_bus_message *reply = NULL;
-        Usage none = {};
-        int r;
-
-        if (!usage)
-                usage = &none;
-        r = sd_bus_message_new_method_error(call, &reply, &error);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "ss(ttt)", failure->error ?: info->name, strempty(failure->cause),
-                                          usage->wall_usec, usage->cpu_usec, usage->peak_bytes);
-        if (r >= 0)
-                r = sd_bus_message_send(reply);
-        sd_bus_message_unref(reply);
         return r;
 }
 
@@ -372,29 +307,11 @@ void event_fail(Event *e, const Failure *failure, const Usage *usage) {
         const Failure brief = { .kind = failure->kind, .message = "the error's text is too long to be passed on" };
         Wire *wire = caller_wake(e);
 
-        if (e->request)
-                (void) bus_reply_failure(e->request, failure, usage);
-        else if (wire && wire_reply_failure(wire, &e->call, failure, usage) == -EMSGSIZE)
+        if (wire && wire_reply_failure(wire, &e->call, failure, usage) == -EMSGSIZE)
                 (void) wire_reply_failure(wire, &e->call, &brief, usage);
 }
 
-static int forward_outside(Event *e, const char *content_type, const Usage *usage, const Payload *payload) {
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = sd_bus_message_new_method_return(e->request, &reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "s(ttt)", content_type, usage->wall_usec, usage->cpu_usec,
-                                          usage->peak_bytes);
-        if (r >= 0)
-                r = payload_append(reply, payload);
-        if (r >= 0)
-                r = sd_bus_message_send(reply);
-        sd_bus_message_unref(reply);
-        return r;
-}
-
-static int forward_nested(Event *e, Wire *wire, const char *content_type, const Usage *usage, const Payload *payload) {
+static int forward(Event *e, Wire *wire, const char *content_type, const Usage *usage, const Payload *payload) {
         WireWriter out;
 
         wire_reply(wire, &out, &e->call, SAND_REPLY_FULL_SIGNATURE, payload_fds(payload));
@@ -407,16 +324,11 @@ static int forward_nested(Event *e, Wire *wire, const char *content_type, const 
 void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload) {
         static const Failure failure = { .kind = SAND_ERROR_UNAVAILABLE, .message = "cannot pass the result on" };
         Wire *wire = caller_wake(e);
-        int r = 0;
+        int r;
 
-        if (e->request)
-                r = forward_outside(e, content_type, usage, payload);
-        else if (wire && !e->oneway && !e->call.no_reply)
-                r = forward_nested(e, wire, content_type, usage, payload);
-        if (r >= 0 || r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)
+        if (!wire || e->oneway || e->call.no_reply)
                 return;
-        if (e->request)
-                (void) bus_reply_failure(e->request, &failure, usage);
-        else
+        r = forward(e, wire, content_type, usage, payload);
+        if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)
                 (void) wire_reply_failure(wire, &e->call, &failure, usage);
 }

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The thing that travels: a payload on its way to one function, and the caller that waits for the answer. It
- * comes from outside, over sd-bus, or from an instance, over its wire. An event keeps its caller's message alive
- * and points into it; its bytes are never walked, and copied by nobody but the kernel on their way from one
- * instance to another. */
+/* The thing that travels: a payload on its way to one function, and the caller that waits for the answer: a peer
+ * outside or an instance. An event keeps its caller's message alive and points into it; its bytes are never walked, and
+ * large ones copied by nobody but the kernel on their way. */
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <systemd/sd-bus.h>
 
 #include "error.h"
 #include "payload.h"
@@ -34,37 +32,34 @@ typedef struct Failure {
 typedef struct Event Event;
 typedef struct Caller Caller;
 
-/* Who makes nested calls: an instance with its event. `changed` is called when it begins to wait for an answer, and
- * right before the answer that it waited for is sent to it. */
+/* Who makes calls: a peer outside, or an instance with its event. `changed` is called when it begins to wait for an
+ * answer, and right before the answer that it waited for is sent to it. */
 struct Caller {
         const Event *event; /* NULL: it has none; what it calls then is an execution of its own */
         Wire *wire;
         Event *calls;       /* that it waits for */
-        void (*changed)(Caller *c);
+        void (*changed)(Caller *c); /* may be NULL */
 };
 
 struct Event {
         Event *next;             /* in the function's queue */
-        sd_bus_message *request; /* the caller's Invoke, from outside; or ... */
-        WireMessage call;        /* ... an instance's Invoke or Send */
-        const char *target;      /* function's name, within the request */
+        WireMessage call;        /* the caller's Invoke or Send */
+        const char *target;      /* function's name, within the call */
         const char *content_type;
         char **headers;          /* key, value, ..., NULL; or NULL */
         Payload payload;
         char execution[EVENT_ID_LENGTH + 1], invocation[EVENT_ID_LENGTH + 1];
         uint64_t accepted_usec;
         uint64_t deadline; /* CLOCK_MONOTONIC usec; the queue and the run end here */
-        Caller *caller;          /* an instance; NULL: from outside, answered, or the caller is gone */
+        Caller *caller;          /* NULL: answered, or the caller is gone */
         Event *caller_prev, *caller_next;
         unsigned depth;
         bool oneway;             /* Send: nobody waits for the result */
 };
 
-/* Reads an Invoke from outside. On failure *ret_failure says what to answer. */
-int event_new(sd_bus_message *request, Event **ret, Failure *ret_failure);
-/* Reads an Invoke or Send from an instance and takes the message over; on failure it stays the caller's, to be
- * answered. The event that `caller` handles gives its execution, deadline and trace. */
-int event_new_nested(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure);
+/* Reads an Invoke or Send and takes the message over; on failure it stays the caller's, to be answered, and
+ * *ret_failure says with what. The event that `caller` handles gives its execution, deadline and trace. */
+int event_new(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure);
 Event *event_free(Event *e);
 
 /* The caller waits for no answer any more: its event is over. */
@@ -83,7 +78,6 @@ void event_fail(Event *e, const Failure *failure, const Usage *usage);
 void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload);
 
 /* Answers any method call with an error of the vocabulary; `usage` may be NULL. */
-int bus_reply_failure(sd_bus_message *call, const Failure *failure, const Usage *usage);
 int wire_reply_failure(Wire *wire, const WireMessage *call, const Failure *failure, const Usage *usage);
 
 void id_make(char ret[static EVENT_ID_LENGTH + 1]);

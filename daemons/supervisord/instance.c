@@ -90,7 +90,7 @@ static void on_invoke(Instance *i, WireMessage *m, bool oneway) {
         Failure failure;
         Event *e;
 
-        if (event_new_nested(&i->caller, m, oneway, &e, &failure) < 0)
+        if (event_new(&i->caller, m, oneway, &e, &failure) < 0)
                 (void) wire_reply_failure(&i->wire, m, &failure, NULL);
         else
                 supervisor_submit(supervisor_of(i), e);
@@ -114,19 +114,19 @@ static void on_message(Instance *i, WireMessage *m) {
 }
 
 static void on_end_of_file(Instance *i) {
-        i->io = sd_event_source_disable_unref(i->io); /* out of epoll; the descriptor is closed with the rest */
+        i->io = hub_remove(i->io); /* the descriptor is closed with the rest */
         if (i->state == INSTANCE_BUSY)
                 child_kill(&i->child); /* its end says what happened */
         else if (i->state != INSTANCE_ENDED)
                 instance_end(i);
 }
 
-/* Something waits for room in the socket. */
+/* What answers its authentication goes with the first event; else something waits for room in the socket. */
 static void on_queued(Wire *w) {
         Instance *i = CONTAINER_OF(w, Instance, wire);
 
-        if (i->io)
-                (void) sd_event_source_set_io_events(i->io, EPOLLIN | EPOLLOUT);
+        if (i->io && w->blocked)
+                hub_want_room(i->io, true);
 }
 
 /* One turn: the messages that are there, in one system call if they are short. Not those that arrive meanwhile:
@@ -151,7 +151,7 @@ static bool instance_read(Instance *i) {
         return any;
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+static void on_io(uint32_t revents, void *userdata) {
         Instance *i = userdata;
 
         if (revents & EPOLLOUT && wire_flush(&i->wire) < 0) {
@@ -161,9 +161,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
                         on_end_of_file(i);
         } else if (revents & ~EPOLLOUT)
                 (void) instance_read(i);
-        if (i->io && revents & EPOLLOUT && i->wire.queued == 0)
-                (void) sd_event_source_set_io_events(i->io, EPOLLIN);
-        return 0;
+        if (i->io && !i->wire.blocked)
+                hub_want_room(i->io, false);
 }
 
 DEFINE_POINTER_CLEANUP(Instance *, instance_free);
@@ -188,8 +187,8 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
                 return -errno;
         theirs = fds[1];
-        wire_init_server(&i->wire, fds[0], on_queued);
-        r = sd_event_add_io(worker->supervisor->event, &i->io, fds[0], EPOLLIN, on_io, i);
+        wire_init_server(&i->wire, fds[0], worker->supervisor->id, on_queued);
+        r = hub_add(worker->supervisor->hub, fds[0], on_io, i, &i->io);
         if (r < 0)
                 return r;
 
@@ -203,7 +202,7 @@ int instance_new(Worker *worker, int cpu, Instance **ret, int *ret_socket, int *
 
 static void instance_disconnect(Instance *i) {
         /* Out of epoll before it is closed: a child's copy would keep a dead entry alive. */
-        i->io = sd_event_source_disable_unref(i->io);
+        i->io = hub_remove(i->io);
         if (i->wire.fd >= 0)
                 wire_done(&i->wire);
         caller_done(&i->caller); /* nobody is there to be answered */

@@ -10,6 +10,7 @@
 
 #include "children.h"
 #include "event.h"
+#include "hub.h"
 #include "output.h"
 
 typedef struct Worker Worker;
@@ -23,7 +24,7 @@ struct Instance {
         Child child;
         Output output;
         Wire wire;
-        sd_event_source *io;    /* of the wire; NULL: it is closed */
+        HubSource *io;          /* of the wire; NULL: it is closed */
         uint32_t handle;        /* serial of the Handle that is unanswered; 0: none */
         bool ready;             /* has said so */
         Instance *prev, *next;  /* in the list of its state; NEW: in none */

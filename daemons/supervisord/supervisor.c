@@ -58,6 +58,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         placement_init(&s->placement);
         s->started_usec = s->active_usec = now_usec();
         s->deadline_at = s->housekeeping_at = USEC_INFINITY;
+        id_make(s->id);
 
         s->app = strdup(app);
         if (run_dir)
@@ -67,6 +68,8 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         r = s->app && (s->run_dir || s->versions_dir) ? 0 : -ENOMEM;
         if (r >= 0)
                 r = sd_event_default(&s->event);
+        if (r >= 0)
+                r = hub_new(s->event, bus_flush, s, &s->hub);
         if (r >= 0)
                 r = children_new(s->event, &s->children);
         if (r >= 0)
@@ -100,10 +103,12 @@ Supervisor *supervisor_free(Supervisor *s) {
         sd_event_source_disable_unref(s->deadline);
         sd_event_source_disable_unref(s->idle);
         sd_event_source_disable_unref(s->stop);
+        sd_event_source_disable_unref(s->silent);
         version_unref(s->version);
         sandbox_done(&s->sandbox);
         placement_done(&s->placement);
         children_free(s->children);
+        hub_free(s->hub);
         journal_done(&s->journal);
         sd_event_unref(s->event);
         free(s->app);

@@ -8,6 +8,7 @@
 
 #include "children.h"
 #include "event.h"
+#include "hub.h"
 #include "journal.h"
 #include "manifest.h"
 #include "placement.h"
@@ -38,6 +39,8 @@ typedef struct Version {
 
 struct Supervisor {
         sd_event *event;
+        Hub *hub;
+        char id[WIRE_ID_LENGTH + 1]; /* as a D-Bus server */
         Children *children;
         Journal journal;
         Sandbox sandbox;
@@ -49,9 +52,9 @@ struct Supervisor {
         Version *version; /* NULL before the first deployment */
         Prepare *prepare; /* a version that is being loaded beside it */
         Function *functions;
-        Connection *connections;
+        Connection *connections, *unflushed; /* the latter have answers to be sent */
         unsigned n_connections;
-        sd_event_source *listen[2];
+        sd_event_source *listen[2], *silent;
 
         InstanceList busy;     /* of all workers */
         InstanceList ended;    /* answered; closed by housekeeping, out of the caller's way */

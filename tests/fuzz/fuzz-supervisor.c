@@ -48,6 +48,7 @@ typedef struct Peer {
         uint8_t buffer[4096]; /* what was received and is no whole message yet */
         size_t n_buffer, skip;
         bool authenticated;
+        bool stranger;        /* says itself who it is */
         bool deaf;            /* leaves what it is sent in the socket */
         uint32_t asked;       /* serial of the last call that was received ... */
         unsigned n_asked;     /* ... and how many instances it wants */
@@ -211,7 +212,7 @@ static pid_t script_child(Script *s) {
 
 static const char auth[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
 
-static Peer *peer_new(Script *s, Role role, int fd, int log_fd, pid_t pid) {
+static Peer *peer_new(Script *s, Role role, int fd, int log_fd, pid_t pid, bool stranger) {
         Peer *p;
 
         if (s->n_peers >= PEERS_MAX) {
@@ -225,12 +226,14 @@ static Peer *peer_new(Script *s, Role role, int fd, int log_fd, pid_t pid) {
         p->fd = fd;
         p->log_fd = log_fd;
         p->pid = pid;
+        p->stranger = stranger;
         s->peers[s->n_peers++] = p;
-        send_with_fds(fd, (const uint8_t *) auth, sizeof(auth) - 1, NULL, 0);
+        if (!stranger)
+                send_with_fds(fd, (const uint8_t *) auth, sizeof(auth) - 1, NULL, 0);
         return p;
 }
 
-static Peer *peer_connect(Script *s, Role role) {
+static Peer *peer_connect(Script *s, Role role, bool stranger) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         assert(fd >= 0);
@@ -238,7 +241,7 @@ static Peer *peer_connect(Script *s, Role role) {
                 (void) safe_close(fd);
                 return NULL;
         }
-        return peer_new(s, role, fd, -EBADF, 0);
+        return peer_new(s, role, fd, -EBADF, 0, stranger);
 }
 
 /* The `which`th newest of a role; callers connect when they are first needed. */
@@ -250,7 +253,7 @@ static Peer *peer_find(Script *s, Role role, unsigned which) {
                 if (s->peers[i]->role == role && s->peers[i]->fd >= 0 && n++ <= which)
                         found = s->peers[i];
         if (role <= CONTROL && n <= which && n < 4)
-                found = peer_connect(s, role);
+                found = peer_connect(s, role, false);
         return found;
 }
 
@@ -345,13 +348,15 @@ static void peer_receive(Script *s, Peer *p) {
                 if (p->role == WORKER && n_fds > 0) {
                         p->n_asked = n_fds / 2;
                         for (unsigned i = 0; i + 1 < n_fds; i += 2)
-                                (void) peer_new(s, INSTANCE, fds[i], fds[i + 1], 0);
+                                (void) peer_new(s, INSTANCE, fds[i], fds[i + 1], 0, false);
                         narrow_instances(s);
                 } else
                         for (unsigned i = 0; i < n_fds; i++)
                                 (void) safe_close(fds[i]);
                 if (n <= 0)
                         return;
+                if (p->stranger)
+                        continue; /* its serials are its own */
                 p->n_buffer += (size_t) n;
                 take_messages(p);
         }
@@ -385,7 +390,7 @@ static void receive_workers(Script *s) {
         }
         qsort(hellos, n, sizeof(Hello), hello_compare);
         for (unsigned i = 0; i < n; i++)
-                (void) peer_new(s, WORKER, hellos[i].fds[0], hellos[i].fds[1], hellos[i].pid);
+                (void) peer_new(s, WORKER, hellos[i].fds[0], hellos[i].fds[1], hellos[i].pid, false);
 }
 
 /* Lets the supervisor do all that there is to do now, and takes what it says. */
@@ -610,7 +615,9 @@ enum {
         SEALED = 1 << 3,
         NO_REPLY = 1 << 4,
         MORE = 1 << 5,          /* sent, but not served before the next step */
-        DEAF = 1 << 1,          /* of what is no message: instead of a hang-up */
+        DEAF = 1 << 1,          /* of what is no message: instead of a hang-up, ... */
+        STRANGER = 1 << 2,      /* ... or a caller more, with an authentication of its own */
+        WITH_MEMFD = 1 << 3,    /* and a descriptor */
 };
 
 static void say(Script *s, Peer *p, const Message *m, uint8_t flags) {
@@ -667,7 +674,12 @@ static void do_else(Script *s, Peer *p, unsigned what, uint8_t flags) {
                         (void) kill(pid, SIGKILL);
         } else if (flags & DEAF)
                 p->deaf = !p->deaf;
-        else
+        else if (flags & STRANGER && p->role == APP) {
+                p = peer_connect(s, APP, true);
+                n = script_take(s, &data);
+                if (p)
+                        send_with_fds(p->fd, data, n, &memfds[1], flags & WITH_MEMFD ? 1 : 0);
+        } else
                 peer_close(p);
 }
 
@@ -682,7 +694,7 @@ static void step(Script *s) {
         if (!p)
                 return;
         /* sd-bus wakes nobody for what of the first message it has read with the authentication: wire.c. */
-        if (!p->authenticated)
+        if (!p->authenticated && !p->stranger)
                 settle(s);
         if (kind >= KINDS)
                 do_else(s, p, kind - KINDS + (flags & 1), flags);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a worker or an instance does with whatever arrives on its socket. The first byte of the input says
- * which descriptors come along, the rest is what is received after the authentication. */
+/* What a worker or an instance does with whatever arrives on its socket, and what the server's side of a wire does. The
+ * first byte of the input says which of them it is and which descriptors come along; the rest is what is received, by
+ * a client after the authentication. */
 
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -74,6 +75,9 @@ static void serve(Wire *wire, sand_context *context) {
         }
 }
 
+static void on_queued(Wire *w) {
+}
+
 /* Two descriptors: `flags` says whether they go along and whether they are sealed. */
 static void send_input(int socket, uint8_t flags, const uint8_t *data, size_t size) {
         union {
@@ -101,6 +105,35 @@ static void send_input(int socket, uint8_t flags, const uint8_t *data, size_t si
         (void) safe_close(fds[1]);
 }
 
+/* In one piece or two; what is answered is flushed. */
+static void serve_as_server(int socket, int other, uint8_t flags, const uint8_t *data, size_t size) {
+        static const bool gather = true;
+        bool begun = memmem(data, size, "BEGIN\r\n", 7);
+        size_t first = flags & 32 ? size / 2 : 0;
+        WireMessage m;
+        Wire wire;
+        int r;
+
+        wire_init_server(&wire, socket, "0123456789abcdef0123456789abcdef", on_queued);
+        if (flags & 64)
+                wire.gather = &gather;
+        if (first > 0)
+                (void) send(other, data, first, MSG_DONTWAIT | MSG_NOSIGNAL);
+        r = first > 0 ? wire_receive(&wire, USEC_INFINITY, &m) : -EAGAIN;
+        if (r == -EAGAIN) {
+                send_input(other, flags, data + first, size - first);
+                r = wire_receive(&wire, USEC_INFINITY, &m);
+        }
+        for (; r > 0; r = wire_receive(&wire, USEC_INFINITY, &m)) {
+                if (!begun || !wire.answered || (wire.no_fds && m.n_fds > 0))
+                        abort(); /* nobody speaks before it has said who it is */
+                (void) wire_refuse(&wire, &m);
+                wire_message_done(&m);
+        }
+        (void) wire_flush(&wire);
+        wire_done(&wire);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const char answers[] = "DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n";
         const ContextSettings settings = { .app = "a", .function = "f", .version = "v", .payload_max = 1024 * 1024 };
@@ -110,6 +143,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (size < 1 || size > INPUT_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) < 0)
                 return 0;
+        if (data[0] & 16) {
+                serve_as_server(s[0], s[1], data[0], data + 1, size - 1);
+                (void) safe_close(s[1]);
+                return 0;
+        }
         wire_init(&wire, s[0]);
         if (context_new(&settings, &wire, &context) < 0)
                 abort();

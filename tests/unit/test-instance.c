@@ -94,12 +94,17 @@ static void settle(Fixture *f) {
                 ;
 }
 
+static void after_turn(void *userdata) {
+}
+
 /* A worker without instances. */
 static int setup_nothing(void **state) {
         Fixture *f = calloc(1, sizeof(Fixture));
 
         assert_non_null(f);
         assert_true(sd_event_new(&f->supervisor.event) >= 0);
+        assert_int_equal(hub_new(f->supervisor.event, after_turn, NULL, &f->supervisor.hub), 0);
+        id_make(f->supervisor.id);
         assert_int_equal(children_new(f->supervisor.event, &f->supervisor.children), 0);
         f->supervisor.placement = PLACEMENT_NULL;
         f->spec = (FunctionSpec) { .name = (char *) "f", .events = 1, .payload_max = 1024 * 1024 };
@@ -141,6 +146,7 @@ static int teardown_nothing(void **state) {
         assert_int_equal(f->worker.n_ref, 0);
         assert_int_equal(f->supervisor.n_computing, 0);
         children_free(f->supervisor.children);
+        hub_free(f->supervisor.hub);
         sd_event_unref(f->supervisor.event);
         free(f);
         return 0;

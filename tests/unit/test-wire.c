@@ -618,16 +618,20 @@ static void test_memfd_check(void **state) {
 
 /* The server's side, with a wire at the other end. */
 
+#define ID "0123456789abcdef0123456789abcdef"
+
 typedef struct Wires {
         Wire server, client;
         unsigned n_on_queued;
+        bool gather;
 } Wires;
 
 static void on_queued(Wire *w) {
         CONTAINER_OF(w, Wires, server)->n_on_queued++;
 }
 
-static int wires_set_up(void **state) {
+/* Nothing has been said yet. */
+static int strangers_set_up(void **state) {
         Wires *w = calloc(1, sizeof(*w));
         const int least = 1;
         int s[2];
@@ -636,7 +640,7 @@ static int wires_set_up(void **state) {
         assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
         /* Small enough to be filled soon. */
         assert_return_code(setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), errno);
-        wire_init_server(&w->server, s[0], on_queued);
+        wire_init_server(&w->server, s[0], ID, on_queued);
         wire_init(&w->client, s[1]);
         *state = w;
         return 0;
@@ -686,6 +690,23 @@ static void expect_numbered(const WireMessage *m, uint32_t n, const void *bytes,
         wire_payload_done(&payload);
 }
 
+/* Each knows the other. */
+static int wires_set_up(void **state) {
+        WireMessage m;
+        Wires *w;
+
+        assert_int_equal(strangers_set_up(state), 0);
+        w = *state;
+        assert_return_code(send_numbered(&w->client, 0, "hello", 5), 0);
+        assert_int_equal(server_receive(w, &m), 1);
+        wire_message_done(&m);
+        assert_return_code(send_numbered(&w->server, 0, "hello", 5), 0);
+        assert_int_equal(client_receive(w, &m), 1);
+        wire_message_done(&m);
+        w->n_on_queued = 0;
+        return 0;
+}
+
 static void test_wires_converse(void **state) {
         static uint8_t large[SAND_MEMFD_THRESHOLD];
         static const struct {
@@ -710,7 +731,9 @@ static void test_wires_converse(void **state) {
                 expect_numbered(&m, i, rows[i].bytes, rows[i].size);
                 wire_message_done(&m);
         }
-        assert_int_equal(w->n_on_queued, 0);
+        /* The answers to the client's authentication waited for the first message. */
+        assert_int_equal(w->n_on_queued, 1);
+        assert_int_equal(w->server.queued, 0);
 }
 
 /* What the client sends first: its lines and a message. */
@@ -732,29 +755,6 @@ static size_t record(uint8_t *bytes, size_t capacity, unsigned n_messages) {
 
 static const char client_lines[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
 
-static void test_authentication_is_compared(void **state) {
-        size_t l = sizeof(client_lines) - 1, size;
-        uint8_t bytes[2048];
-
-        size = record(bytes, sizeof(bytes), 1);
-        assert_memory_equal(bytes, client_lines, l);
-        for (size_t i = 0; i < l; i++) {
-                WireMessage m;
-                Wires *w;
-
-                assert_int_equal(wires_set_up(state), 0);
-                w = *state;
-                bytes[i] ^= 0x20;
-                /* It is told at the first byte that is wrong, not at the end. */
-                assert_int_equal(send(w->client.fd, bytes, i, 0), i);
-                assert_int_equal(server_receive(w, &m), -EAGAIN);
-                assert_int_equal(send(w->client.fd, bytes + i, i % 2 ? 1 : size - i, 0), i % 2 ? 1 : size - i);
-                assert_int_equal(server_receive(w, &m), -EBADMSG);
-                bytes[i] ^= 0x20;
-                wires_tear_down(state);
-        }
-}
-
 /* A prefix of any length is no message; the rest makes it one. */
 static void test_messages_in_parts(void **state) {
         uint8_t bytes[2048];
@@ -764,7 +764,7 @@ static void test_messages_in_parts(void **state) {
                 WireMessage m;
                 Wires *w;
 
-                assert_int_equal(wires_set_up(state), 0);
+                assert_int_equal(strangers_set_up(state), 0);
                 w = *state;
                 assert_int_equal(send(w->client.fd, bytes, i, 0), i);
                 assert_int_equal(server_receive(w, &m), -EAGAIN);
@@ -950,17 +950,15 @@ static void test_queue_is_bounded(void **state) {
         assert_int_equal(w->server.queued, before);
         assert_true(w->server.queued <= max && w->server.queued + sizeof(bytes) + 200 > max);
         assert_int_equal(w->n_on_queued, 1);
-        /* Nothing of the refused one was sent: the others arrive whole. */
-        w->client.nonblocking = true;
-        for (uint32_t i = 0; i < sent; i++) {
-                while ((r = client_receive(w, &m)) == -EAGAIN)
-                        assert_return_code(wire_flush(&w->server), 0);
-                assert_int_equal(r, 1);
+        /* One that waits for an answer which is lost would wait for ever: this is the connection's end. */
+        assert_int_equal(wire_flush(&w->server), -ENOBUFS);
+        wire_done(&w->server);
+        for (uint32_t i = 0; (r = client_receive(w, &m)) == 1; i++) {
+                assert_true(i < sent);
                 expect_numbered(&m, i, bytes, sizeof(bytes));
                 wire_message_done(&m);
         }
-        assert_int_equal(w->server.queued, 0);
-        assert_int_equal(client_receive(w, &m), -EAGAIN);
+        assert_int_equal(r, 0);
 }
 
 /* Small ones are bounded, too: each may hold a descriptor. */
@@ -977,6 +975,14 @@ static void test_queue_is_short(void **state) {
         }
         assert_int_equal(r, -ENOBUFS);
         assert_int_equal(n, WIRE_QUEUE_MAX);
+}
+
+/* Who the client is not known to be yet is told nothing. */
+static void test_strangers_are_told_nothing(void **state) {
+        Wires *w = *state;
+
+        assert_int_equal(send_numbered(&w->server, 1, "abc", 3), -ENOTCONN);
+        assert_int_equal(w->server.queued, 0);
 }
 
 /* A first message that cannot be sent has not authenticated anybody: the second one does. */
@@ -1026,12 +1032,348 @@ static void test_peer_leaves_early(void **state) {
                 WireMessage m;
                 Wires *w;
 
-                assert_int_equal(wires_set_up(state), 0);
+                assert_int_equal(strangers_set_up(state), 0);
                 w = *state;
                 assert_int_equal(send(w->client.fd, bytes, cuts[i], 0), cuts[i]);
                 (void) shutdown(w->client.fd, SHUT_WR);
                 assert_int_equal(server_receive(w, &m), 0);
                 wires_tear_down(state);
+        }
+}
+
+/* The authentication. */
+
+#define LINES(text) text, sizeof(text) - 1
+#define OK "OK " ID "\r\n"
+#define REJECTED "REJECTED EXTERNAL ANONYMOUS\r\n"
+
+static const struct Dialogue {
+        const char *said;
+        size_t size;
+        const char *answers;
+        bool begun, fds;
+        int error; /* at the end of it, told at the first byte that is wrong */
+} dialogues[] = {
+        { LINES("\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"), "DATA\r\n" OK "AGREE_UNIX_FD\r\n", true, true },
+        { LINES("\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"), OK "AGREE_UNIX_FD\r\n", true, true },
+        { LINES("\0AUTH EXTERNAL 31303030\r\nBEGIN\r\n"), OK, true },
+        { LINES("\0AUTH EXTERNAL\r\nDATA 30\r\nBEGIN\r\n"), "DATA\r\n" OK, true },
+        { LINES("\0AUTH ANONYMOUS\r\nBEGIN\r\n"), OK, true },
+        { LINES("\0AUTH ANONYMOUS 73642D627573\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"), OK "AGREE_UNIX_FD\r\n", true, true },
+        { LINES("\0AUTH\r\nAUTH DBUS_COOKIE_SHA1 30\r\nAUTH EXTERNAL 30\r\nBEGIN\r\n"), REJECTED REJECTED OK, true },
+        { LINES("\0AUTH EXTERNAL\r\nCANCEL\r\nAUTH EXTERNAL\r\nERROR\r\n"), "DATA\r\n" REJECTED "DATA\r\n" REJECTED },
+        { LINES("\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nCANCEL\r\nAUTH EXTERNAL 30\r\nBEGIN\r\n"),
+          OK "AGREE_UNIX_FD\r\n" REJECTED OK, true },
+        { LINES("\0AUTH EXTERNAL 3\r\nAUTH EXTERNAL 3g\r\nAUTH EXTERNAL\r\nDATA \0\0\r\n"), REJECTED REJECTED "DATA\r\n" REJECTED },
+        { LINES("\0\r\nHELLO\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nAUTHENTICATE\r\nauth EXTERNAL\r\nCANCEL\r\n"),
+          "ERROR\r\nERROR\r\nERROR\r\nERROR\r\nERROR\r\nERROR\r\nERROR\r\n" },
+        { LINES("\0AUTH EXTERNAL 30\r\nAUTH EXTERNAL 30\r\nDATA\r\n"), OK "ERROR\r\nERROR\r\n" },
+        { LINES("\0AUTH EXTERNAL 30\r\nBEGIN"), OK },
+        { LINES("\0AUTH EXTERNAL 30\rBEGIN\n\r\n"), REJECTED },
+        { LINES("\0BEGIN\r\n"), "", .error = -EBADMSG },
+        { LINES("\0AUTH EXTERNAL\r\nBEGIN\r\n"), "DATA\r\n", .error = -EBADMSG },
+        { LINES("A"), "", .error = -EBADMSG },
+};
+
+/* Appends to the text what the server has sent. */
+static void read_answers(Wires *w, char *text, size_t size) {
+        size_t n = strlen(text);
+        ssize_t k;
+
+        while ((k = recv(w->client.fd, text + n, size - 1 - n, MSG_DONTWAIT)) > 0)
+                n += (size_t) k;
+}
+
+/* In one piece, and in pieces of each size. */
+static void test_dialogues(void **state) {
+        for (size_t i = 0; i < ELEMENTSOF(dialogues); i++)
+                for (size_t chunk = 1; chunk <= dialogues[i].size; chunk++) {
+                        const struct Dialogue *d = dialogues + i;
+                        int expected = d->error ?: -EAGAIN, r = -EAGAIN;
+                        char answers[512] = "";
+                        WireMessage m;
+                        Wires *w;
+
+                        assert_int_equal(strangers_set_up(state), 0);
+                        w = *state;
+                        for (size_t at = 0; at < d->size; at += chunk) {
+                                size_t n = MIN(chunk, d->size - at);
+
+                                assert_int_equal(r, -EAGAIN);
+                                assert_false(w->server.answered);
+                                assert_int_equal(send(w->client.fd, d->said + at, n, 0), n);
+                                r = server_receive(w, &m);
+                                /* Whoever waits for an answer has it; who has begun need not. */
+                                if (r == -EAGAIN && !w->server.answered)
+                                        assert_int_equal(w->server.queued, 0);
+                                read_answers(w, answers, sizeof(answers));
+                        }
+                        if (r != expected || w->server.answered != d->begun)
+                                fail_msg("dialogue %zu in pieces of %zu: %d", i, chunk, r);
+                        if (d->begun)
+                                assert_int_equal(w->server.no_fds, !d->fds);
+                        (void) wire_flush(&w->server);
+                        read_answers(w, answers, sizeof(answers));
+                        assert_string_equal(answers, d->answers);
+                        assert_true(d->error || w->server.size > 0 || !w->server.buffer); /* nothing is kept of it */
+                        wires_tear_down(state);
+                }
+}
+
+static void test_authentication_is_bounded(void **state) {
+        static const char line[] = "NONSENSE\r\n";
+        char bytes[1024];
+        WireMessage m;
+        Wires *w = *state;
+
+        assert_int_equal(send(w->client.fd, "", 1, 0), 1);
+        for (unsigned i = 0; i < 16; i++) {
+                assert_int_equal(send(w->client.fd, line, strlen(line), 0), strlen(line));
+                assert_int_equal(server_receive(w, &m), -EAGAIN);
+        }
+        assert_int_equal(send(w->client.fd, line, strlen(line), 0), strlen(line));
+        assert_int_equal(server_receive(w, &m), -EBADMSG);
+
+        for (size_t size = 512; size <= 513; size++) { /* with the end */
+                wires_tear_down(state);
+                assert_int_equal(strangers_set_up(state), 0);
+                w = *state;
+                memset(bytes, 'a', size);
+                bytes[0] = 0;
+                memcpy(bytes + size - 1, "\r\n", 2);
+                assert_int_equal(send(w->client.fd, bytes, size + 1, 0), size + 1);
+                assert_int_equal(server_receive(w, &m), size == 512 ? -EAGAIN : -EBADMSG);
+        }
+}
+
+static void send_with_fd(int socket, const void *data, size_t size, int fd) {
+        struct iovec iov = { (void *) data, size }, *p = &iov;
+        size_t n = 1;
+
+        assert_int_equal(wire_send_some(socket, &p, &n, &fd, 0), 0);
+}
+
+/* They come with a message, after both sides have agreed. */
+static void test_descriptors_are_negotiated(void **state) {
+        static const char agreed[] = "\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n",
+                          not_agreed[] = "\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+        static const struct {
+                const char *said;
+                size_t size, before; /* of it without the descriptor */
+                int result;
+        } rows[] = {
+                { LINES(agreed), 0, -EAGAIN },
+                { agreed, sizeof(agreed) - 3, 0, -EBADMSG },
+                { agreed, 1, 0, -EBADMSG },
+                { LINES(not_agreed), 0, -EBADMSG },
+                { not_agreed, sizeof(not_agreed), sizeof(not_agreed) - 1, -EBADMSG },
+        };
+        unsigned n_fds = count_fds();
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                int fd = wire_memfd_new("x", 1);
+                WireMessage m;
+                Wires *w;
+
+                assert_int_equal(strangers_set_up(state), 0);
+                w = *state;
+                if (rows[i].before > 0) {
+                        assert_int_equal(send(w->client.fd, rows[i].said, rows[i].before, 0), rows[i].before);
+                        assert_int_equal(server_receive(w, &m), -EAGAIN);
+                }
+                send_with_fd(w->client.fd, rows[i].said + rows[i].before, rows[i].size - rows[i].before, fd);
+                (void) close(fd);
+                assert_int_equal(server_receive(w, &m), rows[i].result);
+                wires_tear_down(state);
+                assert_int_equal(count_fds(), n_fds);
+        }
+}
+
+static void test_descriptors_are_not_sent_unasked(void **state) {
+        static const char lines[] = "\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
+        static const uint8_t large[SAND_MEMFD_THRESHOLD];
+        Wires *w = *state;
+        WireMessage m;
+
+        assert_int_equal(send(w->client.fd, lines, sizeof(lines) - 1, 0), sizeof(lines) - 1);
+        assert_int_equal(server_receive(w, &m), -EAGAIN);
+        assert_int_equal(send_numbered(&w->server, 1, large, sizeof(large)), -EOPNOTSUPP);
+        assert_return_code(send_numbered(&w->server, 1, "abc", 3), 0);
+}
+
+/* Gathering. */
+
+static bool can_read(Wires *w) {
+        uint8_t byte;
+        return recv(w->client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* All at once, in their order, however large, and with which descriptor. */
+static void test_messages_are_gathered(void **state) {
+        static uint8_t bytes[SAND_MEMFD_THRESHOLD];
+        static const size_t sizes[] = { 3, 1000, 7000, 3, 9000, 3, sizeof(bytes), 3, 60000, 3, 3 };
+        const int room = 1024 * 1024;
+        Wires *w = *state;
+        WireMessage m;
+
+        assert_return_code(setsockopt(w->server.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), errno);
+        memset(bytes, 'g', sizeof(bytes));
+        w->server.gather = &w->gather;
+        assert_return_code(send_numbered(&w->server, 7, "abc", 3), 0); /* not yet */
+        assert_int_equal(client_receive(w, &m), 1);
+        wire_message_done(&m);
+
+        w->gather = true;
+        for (unsigned round = 0; round < 3; round++) {
+                for (uint32_t i = 0; i < 3; i++)
+                        assert_return_code(send_numbered(&w->server, i, bytes, sizes[i]), 0);
+                assert_false(can_read(w));
+                assert_int_equal(w->n_on_queued, round + 1);
+                assert_return_code(wire_flush(&w->server), 0);
+                assert_int_equal(w->server.queued, 0);
+                for (uint32_t i = 0; i < 3; i++) {
+                        assert_int_equal(client_receive(w, &m), 1);
+                        expect_numbered(&m, i, bytes, sizes[i]);
+                        wire_message_done(&m);
+                }
+        }
+        for (uint32_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                assert_return_code(send_numbered(&w->server, i, bytes, sizes[i]), 0);
+                assert_true((w->server.queued > 0) == (sizes[i] < 8000));
+        }
+        for (uint32_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                assert_return_code(wire_flush(&w->server), 0);
+                assert_int_equal(client_receive(w, &m), 1);
+                expect_numbered(&m, i, bytes, sizes[i]);
+                wire_message_done(&m);
+        }
+        assert_false(can_read(w));
+        assert_int_equal(w->server.queued, 0);
+        assert_false(w->server.blocked);
+}
+
+/* sd-bus as the client. */
+
+typedef struct Client {
+        Wire server;
+        sd_bus *bus;
+        sd_bus_message *replies[64];
+        unsigned n_replies;
+        bool gather;
+} Client;
+
+static void on_client_queued(Wire *w) {
+}
+
+static int on_client_reply(sd_bus_message *m, void *userdata, sd_bus_error *e) {
+        Client *c = userdata;
+
+        assert_true(c->n_replies < ELEMENTSOF(c->replies));
+        c->replies[c->n_replies++] = sd_bus_message_ref(m);
+        return 1;
+}
+
+static void client_start(Client *c, bool anonymous, bool fds) {
+        int s[2];
+
+        *c = (Client) {};
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), errno);
+        wire_init_server(&c->server, s[0], ID, on_client_queued);
+        c->server.gather = &c->gather;
+        assert_return_code(sd_bus_new(&c->bus), 0);
+        assert_return_code(sd_bus_set_fd(c->bus, s[1], s[1]), 0);
+        assert_return_code(sd_bus_set_anonymous(c->bus, anonymous), 0);
+        assert_return_code(sd_bus_negotiate_fds(c->bus, fds), 0);
+        assert_return_code(sd_bus_start(c->bus), 0);
+}
+
+static void client_settle(Client *c) {
+        while (sd_bus_process(c->bus, NULL) > 0)
+                ;
+}
+
+static void client_done(Client *c) {
+        for (unsigned i = 0; i < c->n_replies; i++)
+                sd_bus_message_unref(c->replies[i]);
+        sd_bus_close(c->bus);
+        sd_bus_unref(c->bus);
+        wire_done(&c->server);
+}
+
+static void client_call(Client *c, uint32_t n, int fd) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        assert_return_code(sd_bus_message_new_method_call(c->bus, &m, NULL, "/a", "b.c", "D"), 0);
+        assert_return_code(sd_bus_message_append(m, "u", n), 0);
+        if (fd >= 0)
+                assert_return_code(sd_bus_message_append(m, "h", fd), 0);
+        assert_return_code(sd_bus_call_async(c->bus, NULL, m, on_client_reply, c, WAIT_USEC), 0);
+}
+
+/* Each of the ways that sd-bus has; many calls at a time and as many answers, descriptors with their own. */
+static void test_sd_bus_is_served(void **state) {
+        for (unsigned way = 0; way < 8; way++) {
+                bool fds = way & 2;
+                uint32_t n = 0;
+                Client c;
+
+                client_start(&c, way & 1, fds);
+                c.gather = way & 4;
+                client_settle(&c);
+                assert_int_equal(wire_receive(&c.server, USEC_INFINITY, &(WireMessage) {}), -EAGAIN);
+                assert_true(c.server.answered);
+                assert_int_equal(c.server.no_fds, !fds);
+                assert_return_code(wire_flush(&c.server), 0);
+                client_settle(&c);
+                assert_int_equal(sd_bus_is_ready(c.bus), 1);
+
+                for (uint32_t i = 0; i < ELEMENTSOF(c.replies); i++) {
+                        int fd = fds && i % 3 == 0 ? wire_memfd_new("abcd", i % 4) : -EBADF;
+                        client_call(&c, i, fd);
+                        (void) safe_close(fd);
+                }
+                assert_return_code(sd_bus_flush(c.bus), 0);
+                for (;;) {
+                        WireMessage m;
+                        WireWriter out;
+                        WireReader in;
+                        uint32_t v;
+                        int r = wire_receive(&c.server, USEC_INFINITY, &m);
+
+                        if (r == -EAGAIN)
+                                break;
+                        assert_int_equal(r, 1);
+                        assert_string_equal(m.member, "D");
+                        wire_reader_init(&in, &m);
+                        assert_return_code(wire_read_u32(&in, &v), 0);
+                        assert_int_equal(v, n++);
+                        assert_int_equal(m.n_fds, fds && v % 3 == 0);
+                        wire_reply(&c.server, &out, &m, m.n_fds > 0 ? "uv" : "u", m.n_fds);
+                        wire_put_u32(&out, v);
+                        if (m.n_fds > 0)
+                                wire_put_memfd(&out, m.fds[0]);
+                        assert_return_code(wire_send(&c.server, &out), 0);
+                        wire_message_done(&m);
+                }
+                assert_int_equal(n, ELEMENTSOF(c.replies));
+                assert_return_code(wire_flush(&c.server), 0);
+                client_settle(&c);
+                assert_int_equal(c.n_replies, n);
+                for (uint32_t i = 0; i < n; i++) {
+                        uint32_t v;
+                        size_t size;
+                        int fd;
+
+                        assert_false(sd_bus_message_is_method_error(c.replies[i], NULL));
+                        assert_return_code(sd_bus_message_read(c.replies[i], "u", &v), 0);
+                        assert_int_equal(v, i);
+                        if (!fds || i % 3 != 0)
+                                continue;
+                        assert_return_code(sd_bus_message_read(c.replies[i], "v", "h", &fd), 0);
+                        assert_int_equal(wire_memfd_check(fd, &size), 0);
+                        assert_int_equal(size, i % 4);
+                }
+                client_done(&c);
         }
 }
 
@@ -1112,17 +1454,23 @@ int main(void) {
                 cmocka_unit_test(test_damage),
                 cmocka_unit_test(test_malformed),
                 cmocka_unit_test(test_memfd_check),
-                cmocka_unit_test_setup_teardown(test_wires_converse, wires_set_up, wires_tear_down),
-                cmocka_unit_test_setup_teardown(test_byte_by_byte, wires_set_up, wires_tear_down),
-                cmocka_unit_test_setup_teardown(test_several_at_once, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_wires_converse, strangers_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_byte_by_byte, strangers_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_several_at_once, strangers_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queued_descriptors, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_dropped, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_bounded, wires_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_queue_is_short, wires_set_up, wires_tear_down),
-                cmocka_unit_test_setup_teardown(test_first_message_fails, wires_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_strangers_are_told_nothing, strangers_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_first_message_fails, strangers_set_up, wires_tear_down),
                 cmocka_unit_test_setup_teardown(test_peer_leaves, wires_set_up, wires_tear_down),
-                cmocka_unit_test(test_authentication_is_compared),
+                cmocka_unit_test(test_dialogues),
+                cmocka_unit_test_setup_teardown(test_authentication_is_bounded, strangers_set_up, wires_tear_down),
+                cmocka_unit_test(test_descriptors_are_negotiated),
+                cmocka_unit_test_setup_teardown(test_descriptors_are_not_sent_unasked, strangers_set_up, wires_tear_down),
+                cmocka_unit_test_setup_teardown(test_messages_are_gathered, wires_set_up, wires_tear_down),
+                cmocka_unit_test(test_sd_bus_is_served),
                 cmocka_unit_test(test_messages_in_parts),
                 cmocka_unit_test(test_peer_leaves_early),
                 cmocka_unit_test(test_large_memfd),
