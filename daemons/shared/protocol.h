@@ -3,7 +3,7 @@
 
 /* What SAND's programs say to each other. Every channel speaks D-Bus, peer to peer, little endian or
  * big, with descriptor passing. Needs no library: the daemons read it beside sd-bus, workers, libsand and the
- * supervisor's side of its instances beside a small peer of our own (wire.h).
+ * supervisor's side of its callers and instances beside a small peer of our own (wire.h).
  *
  * Types: an execution or invocation id is 32 lower-case hex digits; a deadline is an absolute time in
  * microseconds of CLOCK_MONOTONIC (0: none); a payload is a variant that holds `ay`, the bytes, or
@@ -13,7 +13,8 @@
  * resident memory in bytes. */
 
 /* The socket NAME.sock of a machine, offered by sand-supervisord to gatewayd, globald, sandctl, and
- * (Invoke and Send) to its own instances.
+ * (Invoke and Send) to its own instances. EXTERNAL and ANONYMOUS are taken of whoever may connect; who has not
+ * authenticated after 25 s is disconnected. Peer, Introspectable and Properties of org.freedesktop.DBus are answered.
  *
  * Invoke(s target, s execution, t deadline, s content_type, a{ss} headers, v payload)
  *        -> (s content_type, (ttt) usage, v payload)
@@ -59,7 +60,7 @@
 #define SAND_WORKER_PATH "/org/sand/Worker1"
 #define SAND_WORKER_INTERFACE "org.sand.Worker1"
 
-/* Supervisor and instance, over the socket that Fork passed. Both ends are wires (wire.h): each sends its whole
+/* Supervisor and instance, over the socket that Fork passed. Both ends are wires (wire.h): each sends what it has of the
  * authentication with its first message.
  *
  * Instance's signal: Ready(), in one send with its authentication.

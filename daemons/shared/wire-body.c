@@ -50,7 +50,7 @@ static size_t utf8_sequence(const uint8_t *p, size_t left) {
 
 static bool utf8_is_valid(const uint8_t *p, size_t size) {
         for (size_t i = 0; i < size;) {
-                size_t l = utf8_sequence(p + i, size - i);
+                size_t l = p[i] < 0x80 ? 1 : utf8_sequence(p + i, size - i);
                 if (l == 0)
                         return false;
                 i += l;
@@ -522,7 +522,7 @@ void wire_put_string(WireWriter *out, const char *s) {
         memcpy(p, strempty(s), l + 1);
         /* The other side would refuse the whole message for one bad byte of an error's text. */
         for (size_t i = 0; i < l;) {
-                size_t k = utf8_sequence(p + i, l - i);
+                size_t k = p[i] < 0x80 ? 1 : utf8_sequence(p + i, l - i);
                 if (k == 0)
                         p[i] = '?';
                 i += MAX(k, (size_t) 1);
