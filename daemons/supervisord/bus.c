@@ -51,17 +51,14 @@ int bus_serve(sd_event *event, int fd, sd_bus **ret) {
 
 /* Callers */
 
-static void go_away(Connection *c) {
+void connection_go_away(Connection *c) {
         WireWriter out;
 
+        if (c->kind != CONNECTION_APP || !c->wire.answered || c->gone_away)
+                return;
         c->gone_away = true;
         wire_signal(&c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, "GoAway", "");
         (void) wire_send(&c->wire, &out); /* one that is gone says so itself */
-}
-
-void connection_go_away(Connection *c) {
-        if (c->kind == CONNECTION_APP && c->wire.answered && !c->gone_away)
-                go_away(c);
 }
 
 static void caller_gone(Connection *c) {
