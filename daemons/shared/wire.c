@@ -268,26 +268,26 @@ static int message_size(const Wire *w, size_t *ret) {
         return *ret > WIRE_MESSAGE_MAX ? -EBADMSG : 0;
 }
 
-/* Makes a message of the unread bytes' front, which is all of its `total` bytes. One that is alone, and each large one
- * is, takes the buffer over; one of several is copied out of it, and the others stay where they are. */
+/* Makes a message of the unread bytes' front, which is all of its `total` bytes. The last one takes the buffer over,
+ * as each large one is; the others are copied out of it. */
 static int cut_message(Wire *w, size_t total, WireMessage *m) {
-        if (w->position == 0 && w->size == total) {
-                m->buffer = w->buffer;
-                if (w->authenticate && w->capacity > 2 * total) { /* it may wait in a queue with the call in it */
-                        void *smaller = realloc(m->buffer, total);
-                        if (smaller)
-                                m->buffer = smaller;
-                }
-                w->buffer = NULL;
-        } else {
+        if (w->size > total) {
                 m->buffer = malloc(total);
                 if (!m->buffer)
                         return -ENOMEM;
                 memcpy(m->buffer, unread(w), total);
                 drop_front(w, total);
+                return 0;
         }
-        if (!w->buffer || w->size == 0)
-                release_buffer(w);
+        if (w->position > 0)
+                memmove(w->buffer, unread(w), total);
+        m->buffer = TAKE_PTR(w->buffer);
+        if (w->authenticate && w->capacity > 2 * total) { /* it may wait in a queue with the call in it */
+                void *smaller = realloc(m->buffer, total);
+                if (smaller)
+                        m->buffer = smaller;
+        }
+        release_buffer(w);
         return 0;
 }
 
@@ -407,7 +407,7 @@ static int parse_message(Wire *w, size_t total, WireMessage *m) {
 static int make_room(Wire *w, size_t wanted) {
         uint8_t *p;
 
-        if (w->position + wanted > w->capacity && w->position > 0) { /* the beginning of one message at most */
+        if (w->position > 0) { /* the beginning of one message at most is left */
                 memmove(w->buffer, unread(w), w->size);
                 w->position = 0;
         }
