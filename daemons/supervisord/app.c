@@ -3,6 +3,10 @@
 /* What a caller outside may ask of the application, and what any D-Bus peer is asked: who it is and what it offers. */
 
 #include "bus.h"
+
+#include <stdio.h>
+
+#include "macro.h"
 #include "protocol.h"
 
 #define ERROR_PREFIX "org.freedesktop.DBus.Error."
