@@ -3,8 +3,9 @@
 
 /* What a fork costs is memory: page tables to copy, and a fault for each page that the child touches or makes its own.
  * The worker puts large heaps into huge pages, of which 512 small ones cost as much as one. And it learns
- * from an instance which pages an event needs: the next ones fault them in while they wait, where nobody
- * waits for them (Python: hundreds of pages, a few hundred microseconds of each event).
+ * from an instance which pages it needs, from its first instruction to the end of an event: the next ones fault them in
+ * at their beginning, where nobody waits for them, and many in one call (Python: hundreds of pages). The one that is
+ * learned from does without: what events don't need any more is not carried along.
  *
  * The one that is learned from reads its own page map after its answer, into memory that only it shares with the
  * worker. The list is a hint from a process that ran user code: it is copied, checked for its form, and says no
@@ -46,7 +47,7 @@ void pages_settle(void);
 bool pages_before_fork(Pages *p);
 void pages_after_fork(Pages *p, bool learn);
 
-/* In an instance that waits: faults the learned pages in. */
+/* In a new instance: faults the learned pages in. */
 void pages_populate(const Pages *p);
 /* In an instance to learn from, after its first answer: reports which pages it has. */
 void pages_report(const Pages *p);

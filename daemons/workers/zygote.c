@@ -148,7 +148,6 @@ static int instance_serve(Zygote *z, bool learn) {
         if (r < 0)
                 return r;
         touch();
-        pages_populate(&z->pages);
         bind_to(z->cpu);
         wire_signal(&wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Ready", "");
         r = wire_send(&wire, &out);
@@ -174,6 +173,8 @@ static int instance_serve(Zygote *z, bool learn) {
 static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int socket, int log, bool learn) {
         int r;
 
+        if (!learn)
+                pages_populate(&z->pages);
         r = instance_setup(z, fork, socket, log);
         if (r >= 0) {
                 atfork_child();
