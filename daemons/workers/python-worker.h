@@ -2,8 +2,8 @@
 #pragma once
 
 /* The parts of sand-worker-python: python.c holds the interpreter and the handler, python-value.c turns
- * payloads into objects and back and exceptions into failures, python-context.c is the module `sand`.
- * All need the GIL. */
+ * payloads into objects and back and exceptions into failures, python-context.c is the module `sand`,
+ * python-fork.c what is done around forks. All need the GIL. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -38,3 +38,11 @@ PyMODINIT_FUNC PyInit_sand(void);
 /* The second argument of a handler. It ends with the event. */
 PyObject *context_object_new(sand_context *context);
 void context_object_end(PyObject *object);
+
+/* Before user code is loaded, and after that. -1 with an exception set. */
+int fork_setup(void);
+int fork_settle(void);
+/* Around the worker's forks. */
+void fork_before(void);
+void fork_parent(void);
+void fork_child(void);

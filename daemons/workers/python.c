@@ -161,6 +161,8 @@ static int finish_setup(void) {
                 return -1;
         if (PyDict_GetItemString(modules, "logging") && run_text(logging_setup) < 0)
                 return -1;
+        if (fork_settle() < 0)
+                return -1;
         /* The collector would write into every object that it looks at, and so copy its page. */
         gc = PyImport_ImportModule("gc");
         r = gc ? PyObject_CallMethod(gc, "collect", NULL) : NULL;
@@ -187,7 +189,7 @@ static int load(int argc, char *argv[], LoadError *error) {
                                   strempty(status.err_msg));
         module = PyImport_ImportModule("sand");
         Py_XDECREF(module); /* sys.modules has it */
-        if (!module || run_text(stdio_setup) < 0 || set_path() < 0 || value_setup() < 0)
+        if (!module || run_text(stdio_setup) < 0 || fork_setup() < 0 || set_path() < 0 || value_setup() < 0)
                 return load_exception(error);
         r = find_handler(argv[1], error);
         if (r < 0)
@@ -295,9 +297,9 @@ int main(int argc, char *argv[]) {
                 .load = load,
                 .start = start,
                 .handle = handle,
-                .before_fork = PyOS_BeforeFork,
-                .after_fork_parent = PyOS_AfterFork_Parent,
-                .after_fork_child = PyOS_AfterFork_Child,
+                .before_fork = fork_before,
+                .after_fork_parent = fork_parent,
+                .after_fork_child = fork_child,
         };
 
         return worker_main(&runtime, argc, argv);

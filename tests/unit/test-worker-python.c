@@ -369,6 +369,117 @@ static void test_threads_at_import(void **state) {
         worker_stop(w);
 }
 
+/* What Python's library does after a fork for threads that are gone is not done where there were none: a thread that
+ * was made at import can be started in an instance, unlike in a child of os.fork(). */
+static void test_thread_made_at_import(void **state) {
+        Worker *w = python("import threading, time, os\nt = threading.Thread(target=time.sleep, args=(60,), daemon=True)\n"
+                           "def handle(e, c):\n    t.start()\n    return [t.is_alive(), threading.active_count()]");
+        Instance *i = instance_fork(w);
+        Outcome o;
+
+        instance_handle(i, &(Event) {}, &o);
+        assert_string_equal(o.data, "[true,2]");
+        outcome_done(&o);
+        instance_stop(i, NULL);
+        worker_stop(w);
+}
+
+/* Where there were some, it is: a lock that one of them held is free. */
+static void test_locks_of_threads_at_import(void **state) {
+        Worker *w = python("import logging, sys, threading, time\nh = logging.StreamHandler(sys.stdout)\n"
+                           "logging.getLogger().addHandler(h)\nheld = threading.Event()\n"
+                           "def hold():\n    h.acquire()\n    held.set()\n    time.sleep(60)\n"
+                           "threading.Thread(target=hold, daemon=True).start()\nheld.wait()\n"
+                           "def handle(e, c):\n    logging.error('written')\n    return h.lock.acquire(blocking=False)");
+        Instance *i = instance_fork(w);
+        Outcome o;
+
+        instance_handle(i, &(Event) {}, &o);
+        assert_string_equal(o.data, "true");
+        outcome_done(&o);
+        instance_stop(i, NULL);
+        worker_stop(w);
+}
+
+/* Hooks of os.register_at_fork() run around the worker's forks in the order that Python gives them; and all of them, the
+ * library's too, around an os.fork() in an instance. */
+static void test_fork_hooks(void **state) {
+        static const char source[] =
+                "import logging, os, posix, random, threading\n"
+                "ran = []\n"
+                "os.register_at_fork(before=lambda: ran.append('before'), after_in_child=lambda: ran.append('child'),\n"
+                "                    after_in_parent=lambda: ran.append('parent'))\n"
+                "os.register_at_fork(before=lambda: ran.append('first'))\n"
+                "loaded = random.getstate()\n"
+                "def refused(**hooks):\n"
+                "    try:\n        os.register_at_fork(**hooks)\n    except TypeError:\n        return True\n"
+                "    return False\n"
+                "refusals = refused(), refused(before=1), refused(never=print)\n"
+                "def child(pipe):\n"
+                "    free = logging._lock.acquire(blocking=False)\n"
+                "    os.write(pipe, repr([ran, threading.active_count(), free, random.getstate() == loaded]).encode())\n"
+                "    os._exit(0)\n"
+                "def handle(e, c):\n"
+                "    in_worker = list(ran)\n"
+                "    ran.clear()\n"
+                "    stop, held = threading.Event(), threading.Event()\n"
+                "    t = threading.Thread(target=lambda: (held.set(), stop.wait()))\n"
+                "    t.start()\n    held.wait()\n"
+                "    r, w = os.pipe()\n"
+                "    pid = os.fork()\n"
+                "    if pid == 0:\n        child(w)\n"
+                "    os.waitpid(pid, 0)\n    stop.set()\n    t.join()\n"
+                "    free = logging._lock.acquire(blocking=False)\n"
+                "    return [in_worker, ran, os.read(r, 999).decode(), free, random.getstate() == loaded, refusals,\n"
+                "            os.register_at_fork is posix.register_at_fork]\n";
+        Worker *w = python(source);
+        Instance *i = instance_fork(w), *second = instance_fork(w);
+        Outcome o;
+
+        instance_handle(i, &(Event) {}, &o);
+        if (o.failed)
+                fail_msg("%s: %s %s", o.error, o.message, o.cause);
+        assert_string_equal(o.data, "[[\"first\",\"before\",\"child\"],[\"first\",\"before\",\"parent\"],"
+                            "\"[['first', 'before', 'child'], 1, True, False]\",true,false,[true,true,true],true]");
+        outcome_done(&o);
+        instance_handle(second, &(Event) {}, &o);
+        assert_memory_equal(o.data, "[[\"first\",\"before\",\"parent\",\"first\",\"before\",\"child\"],", 40);
+        outcome_done(&o);
+        instance_stop(i, NULL);
+        instance_stop(second, NULL);
+        worker_stop(w);
+}
+
+/* How many of 256 pages have to be made the instance's own by an event that writes to them. */
+static unsigned faults_of_event(Worker *w, bool touch) {
+        Instance *i = instance_fork(w);
+        Outcome o;
+        unsigned n;
+
+        instance_handle(i, &(Event) { .data = touch ? "true" : "false", .size = touch ? 4 : 5 }, &o);
+        assert_false(o.failed);
+        n = (unsigned) atoi(o.data);
+        outcome_done(&o);
+        instance_stop(i, NULL);
+        return n;
+}
+
+/* Instances get the pages that the newest event to be learned from needed, and no more the ones of those before it: that
+ * one got none. */
+static void test_learned_pages(void **state) {
+        Worker *w = python("import mmap, resource\nbig = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE)\nbig.write(bytes(1 << 20))\n"
+                           "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+                           "def handle(e, c):\n    before = faults()\n"
+                           "    for i in range(0, len(big), 4096 if e else len(big)):\n        big[i] = 1\n"
+                           "    return faults() - before");
+
+        assert_in_range(faults_of_event(w, true), 256, 1000);
+        assert_in_range(faults_of_event(w, false), 0, 100);
+        assert_in_range(faults_of_event(w, true), 256, 1000);
+        assert_in_range(faults_of_event(w, true), 0, 100);
+        worker_stop(w);
+}
+
 static void test_context_after_event(void **state) {
         Worker *w = python("kept = []\ndef handle(e, c):\n    kept.append(c)\n"
                            "    return kept[0].function_name if len(kept) < 3 else kept.clear()");
@@ -403,6 +514,10 @@ int main(void) {
                 cmocka_unit_test(test_async),
                 cmocka_unit_test(test_modules),
                 cmocka_unit_test(test_threads_at_import),
+                cmocka_unit_test(test_thread_made_at_import),
+                cmocka_unit_test(test_locks_of_threads_at_import),
+                cmocka_unit_test(test_fork_hooks),
+                cmocka_unit_test(test_learned_pages),
                 cmocka_unit_test(test_context_after_event),
         };
 
