@@ -8,9 +8,11 @@
  *   threading marks the threads that are gone as ended, and makes the locks anew that they may have held;
  *   logging takes its lock before the fork, and makes it and those of all handlers anew.
  *
- * So while the function loads, os.register_at_fork() is ours. It registers these in wrappers, which do nothing around
- * forks of a worker that has one thread. All other hooks, and these around an os.fork() of the function's own, run as
- * ever. */
+ * And random seeds itself anew, which has to be done, but not in Python code: that is another twenty pages.
+ *
+ * So while the function loads, os.register_at_fork() is ours. It registers these in wrappers, of which the first two do
+ * nothing around forks of a worker that has one thread. All other hooks, and these around an os.fork() of the function's
+ * own, run as ever. */
 
 #include "python-worker.h"
 
@@ -36,12 +38,22 @@ static bool is_attribute(PyObject *o, const char *name, const char *expected) {
         return is;
 }
 
+static bool is_function(PyObject *o, const char *module, const char *name) {
+        return PyFunction_Check(o) && is_attribute(o, "__module__", module) && is_attribute(o, "__qualname__", name);
+}
+
 static bool is_idle(PyObject *hook) {
         for (size_t i = 0; i < ELEMENTSOF(idle_hooks); i++)
-                if (PyFunction_Check(hook) && is_attribute(hook, "__module__", idle_hooks[i][0]) &&
-                    is_attribute(hook, "__qualname__", idle_hooks[i][1]))
+                if (is_function(hook, idle_hooks[i][0], idle_hooks[i][1]))
                         return true;
         return false;
+}
+
+static bool is_seed(PyObject *hook) {
+        const PyTypeObject *base = PyMethod_Check(hook) ? Py_TYPE(PyMethod_GET_SELF(hook))->tp_base : NULL;
+
+        return base && streq(base->tp_name, "_random.Random") &&
+                is_function(PyMethod_GET_FUNCTION(hook), "random", "Random.seed");
 }
 
 static PyObject *run_unless_alone(PyObject *hook, PyObject *unused) {
@@ -50,7 +62,24 @@ static PyObject *run_unless_alone(PyObject *hook, PyObject *unused) {
         return PyObject_CallNoArgs(hook);
 }
 
-static PyMethodDef wrapper = { "run_unless_alone", run_unless_alone, METH_NOARGS, NULL };
+/* random.Random.seed() without arguments. */
+static PyObject *seed(PyObject *generator, PyObject *unused) {
+        PyObject *method = PyObject_GetAttrString((PyObject *) Py_TYPE(generator)->tp_base, "seed"), *r;
+
+        r = method ? PyObject_CallOneArg(method, generator) : NULL;
+        Py_XDECREF(method);
+        if (r && PyObject_SetAttrString(generator, "gauss_next", Py_None) < 0)
+                Py_CLEAR(r);
+        return r;
+}
+
+static PyObject *wrapper_of(PyObject *hook) {
+        static PyMethodDef idle = { "run_unless_alone", run_unless_alone, METH_NOARGS, NULL };
+        static PyMethodDef seeding = { "seed", seed, METH_NOARGS, NULL };
+
+        return is_idle(hook) ? PyCFunction_New(&idle, hook) :
+                is_seed(hook) ? PyCFunction_New(&seeding, PyMethod_GET_SELF(hook)) : NULL;
+}
 
 /* All hooks of a registration, or none: what one takes the other gives back. */
 static PyObject *wrap(PyObject *hooks) {
@@ -58,11 +87,11 @@ static PyObject *wrap(PyObject *hooks) {
         Py_ssize_t i = 0;
 
         while (wrapped && PyDict_Next(hooks, &i, &name, &hook)) {
-                if (!is_idle(hook)) {
+                w = wrapper_of(hook);
+                if (!w && !PyErr_Occurred()) {
                         Py_DECREF(wrapped);
                         return Py_NewRef(hooks);
                 }
-                w = PyCFunction_New(&wrapper, hook);
                 if (!w || PyDict_SetItem(wrapped, name, w) < 0)
                         Py_CLEAR(wrapped);
                 Py_XDECREF(w);

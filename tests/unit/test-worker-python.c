@@ -299,11 +299,13 @@ static void test_load_failures(void **state) {
 
 /* Two instances of one worker: what was loaded is the same, chance is not. */
 static void test_instances(void **state) {
-        Worker *w = python("import random, uuid, os\nloaded = random.random()\nn = 0\n"
+        Worker *w = python("import random, uuid, os\nloaded = random.gauss(0, 1)\nn = 0\n"
                            "def handle(e, c):\n    global n\n    n += 1\n"
-                           "    return [loaded, n, random.random(), str(uuid.uuid4()), os.getpid()]\n");
+                           "    return [loaded, n, random.gauss(0, 1), random.random(), str(uuid.uuid4()), os.getpid()]\n");
         Instance *a = instance_fork(w), *b = instance_fork(w);
         Outcome first, second, again;
+        double first_gauss;
+        char *rest;
         size_t l;
 
         instance_handle(a, &(Event) {}, &first);
@@ -315,7 +317,9 @@ static void test_instances(void **state) {
         assert_memory_equal((char *) first.data + l, ",1,", 3);
         assert_memory_equal((char *) second.data + l, ",1,", 3);
         assert_memory_equal((char *) again.data + l, ",2,", 3);
-        assert_string_not_equal((char *) first.data + l, (char *) second.data + l);
+        first_gauss = strtod((char *) first.data + l + 3, &rest);
+        assert_true(first_gauss != strtod((char *) second.data + l + 3, NULL));
+        assert_true(strtod(rest + 1, NULL) != strtod(strchr((char *) second.data + l + 3, ',') + 1, NULL));
         outcome_done(&first);
         outcome_done(&second);
         outcome_done(&again);
