@@ -311,7 +311,8 @@ void function_dispatch(Function *f) {
                         }
         }
 
-        n = f->worker ? shortage(f, f->worker) : 0;
+        /* One request at a time: what comes while the worker forks makes the next, larger one. */
+        n = f->worker && f->worker->n_forking == 0 ? shortage(f, f->worker) : 0;
         if (n > 0 && now_usec() > f->worker->fork_failed_usec + FORK_RETRY_USEC) {
                 int r = worker_fork(f->worker, n, pool_cpu(f));
                 if (r < 0) {

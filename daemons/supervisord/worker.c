@@ -319,6 +319,8 @@ static int on_forked(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         for (unsigned i = 0; i < q->n; i++)
                 if (q->instances[i])
                         instance_forked(q->instances[i], i < n ? pids[i] : -ECHILD);
+        q->worker->n_forking--;
+        worker_instance_ready(q->worker); /* what came meanwhile is asked for at once */
         return 1;
 }
 
@@ -346,6 +348,7 @@ static int fork_request_send(Worker *w, ForkRequest *q, int cpu, int (*fds)[2]) 
         if (r >= 0)
                 r = sd_bus_call_async(w->bus, &slot, m, on_forked, q, UINT64_MAX);
         if (r >= 0) {
+                w->n_forking++;
                 (void) sd_bus_slot_set_destroy_callback(slot, fork_request_destroy);
                 (void) sd_bus_slot_set_floating(slot, true);
         }

@@ -33,6 +33,7 @@ struct Worker {
         int where, away_from;           /* placement.h; the CPU of AWAY */
         InstanceList starting, waiting; /* busy and ended ones are in the supervisor's lists */
         unsigned n_busy;
+        unsigned n_forking;        /* Fork requests that are not answered yet */
         uint64_t started_usec;
         bool retired;
         uint64_t fork_failed_usec; /* when the process could not fork last; 0: it could */
