@@ -20,13 +20,14 @@
 #define FAULT_AROUND (64U * 1024U)
 #define HUGE_PAGE (2U * 1024U * 1024U)
 
-/* The first instances are learned from one after another; later one in so many: what events touch may change. */
+/* An instance of each of the first batches is learned from; later of one in so many: what events touch may change. */
 #define LEARN_FIRST 3U
 #define LEARN_EVERY 512U
-/* One that gives no answer is given up after so many forks. */
+/* One that gives no answer is given up after so many batches. */
 #define LEARN_AGAIN 64U
 /* /proc/self/maps beyond this is not looked at: a thousand mappings. */
 #define MAPS_MAX (128U * 1024U)
+#define MAPPINGS_MAX 1024U
 /* A mapping of which most is empty takes too long to read. */
 #define MAPPING_MAX (UINT64_C(4) * 1024 * 1024 * 1024)
 
@@ -102,12 +103,26 @@ typedef struct PageList {
         uint64_t around; /* where what the last fault maps of a file ends */
 } PageList;
 
-/* With all that looking needs, so that it does not touch the memory that it looks at. */
+/* With all that looking needs, so that it does not touch the memory that it looks at. The mappings are the worker's:
+ * what an instance maps beyond them the next ones don't have. */
 struct PageShared {
         PageList list;
         _Atomic bool done;
+        Mapping mappings[MAPPINGS_MAX];
+        size_t n_mappings;
         char maps[MAPS_MAX];
 };
+
+static void find_mappings(PageShared *s) {
+        const char *text = s->maps;
+        Mapping m;
+
+        s->n_mappings = 0;
+        read_maps(s->maps, sizeof(s->maps));
+        while (s->n_mappings < MAPPINGS_MAX && next_mapping(&text, &m))
+                if (m.readable && !m.shared && m.end - m.start <= MAPPING_MAX)
+                        s->mappings[s->n_mappings++] = m;
+}
 
 static bool list_is_sound(const PageRange *ranges, size_t n) {
         size_t own = 0, seen = 0;
@@ -155,6 +170,7 @@ bool pages_before_fork(Pages *p) {
         p->n_forks = 0;
         p->pending = true;
         p->shared->done = false;
+        find_mappings(p->shared);
         return madvise(p->shared, sizeof(PageShared), MADV_DOFORK) >= 0;
 }
 
@@ -228,14 +244,10 @@ static int open_pagemap(void) {
 
 void pages_report(const Pages *p) {
         _cleanup_(closep) int pagemap = open_pagemap();
-        const char *text = p->shared->maps;
         PageList *l = &p->shared->list;
-        Mapping m;
 
         l->n = l->own = l->seen = l->around = 0;
-        read_maps(p->shared->maps, sizeof(p->shared->maps));
-        while (pagemap >= 0 && next_mapping(&text, &m))
-                if (m.readable && !m.shared && m.end - m.start <= MAPPING_MAX)
-                        list_mapping(l, pagemap, &m);
+        for (size_t i = 0; pagemap >= 0 && i < MIN(p->shared->n_mappings, (size_t) MAPPINGS_MAX); i++)
+                list_mapping(l, pagemap, p->shared->mappings + i);
         p->shared->done = true;
 }

@@ -33,7 +33,7 @@ typedef struct PageShared PageShared;
 typedef struct Pages {
         PageShared *shared; /* with the instance that is learned from */
         bool pending;       /* it has not answered yet */
-        unsigned n_forks;   /* since it was made */
+        unsigned n_forks;   /* batches since it was made */
         unsigned n_learned; /* lists so far */
         PageRange *ranges;  /* of the newest; NULL: none yet */
         size_t n;
@@ -42,8 +42,8 @@ typedef struct Pages {
 /* In the worker, once the function is loaded: gives unused memory back, puts what is large into huge pages. */
 void pages_settle(void);
 
-/* In the worker, around each fork. The first takes in a list that has come; true: the next instance is one to
- * learn from. */
+/* In the worker, before a batch of forks and after the first of it. The first takes in a list that has come; true: the
+ * next instance is one to learn from. */
 bool pages_before_fork(Pages *p);
 void pages_after_fork(Pages *p, bool learn);
 

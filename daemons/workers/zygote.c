@@ -35,7 +35,6 @@
 
 #define BATCH_MAX (WIRE_FDS_MAX / 2)
 #define LOAD_FAILED_WAIT_USEC (5 * USEC_PER_SEC)
-#define TOUCHED_STACK (16U * 1024U)
 
 typedef struct Zygote {
         const WorkerRuntime *runtime;
@@ -103,15 +102,6 @@ static int limit_memory(uint64_t bytes) {
         return setrlimit(RLIMIT_DATA, &limit) < 0 ? -errno : 0;
 }
 
-/* Makes pages of the stack our own while nobody waits for it, and maps the kernel's page of the clocks. */
-static __attribute__((noinline)) void touch(void) {
-        volatile char pages[TOUCHED_STACK];
-
-        for (size_t i = 0; i < sizeof(pages); i += 4096)
-                pages[i] = 0;
-        (void) now_usec();
-}
-
 static int instance_setup(Zygote *z, const WireMessage *fork, int socket, int log) {
         if (z->robust_list)
                 (void) syscall(SYS_set_robust_list, z->robust_list, z->robust_list_size);
@@ -147,7 +137,7 @@ static int instance_serve(Zygote *z, bool learn) {
                 r = wire_prepare(&wire);
         if (r < 0)
                 return r;
-        touch();
+        (void) now_usec(); /* the kernel's page of the clocks is no memory that could be learned */
         bind_to(z->cpu);
         wire_signal(&wire, &out, SAND_INSTANCE_PATH, SAND_INSTANCE_INTERFACE, "Ready", "");
         r = wire_send(&wire, &out);
@@ -193,9 +183,8 @@ static _noreturn_ void instance_main(Zygote *z, const WireMessage *fork, int soc
 
 /* The worker */
 
-static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log) {
+static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log, bool learn) {
         /* Not clone3(): the filter cannot see its flags, so to functions the kernel has none. */
-        bool learn = pages_before_fork(&z->pages);
         unsigned long flags = CLONE_PARENT | (z->tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0);
         long pid;
 
@@ -206,7 +195,6 @@ static int fork_instance(Zygote *z, const WireMessage *m, int socket, int log) {
 #endif
         if (pid == 0)
                 instance_main(z, m, socket, log, learn);
-        pages_after_fork(&z->pages, learn);
         return pid < 0 ? -errno : (int) pid;
 }
 
@@ -224,14 +212,19 @@ static void check_threads(Zygote *z) {
 }
 
 static size_t fork_batch(Zygote *z, const WireMessage *m, const int (*pairs)[2], size_t n, int32_t *pids) {
+        bool learn = pages_before_fork(&z->pages);
+
         /* What is in a buffer now would be printed by every instance. */
         (void) fflush(NULL);
         if (z->runtime->before_fork)
                 z->runtime->before_fork();
         atfork_prepare();
         check_threads(z);
-        for (size_t i = 0; i < n; i++)
-                pids[i] = fork_instance(z, m, pairs[i][0], pairs[i][1]);
+        for (size_t i = 0; i < n; i++) { /* between two forks we write to the stack only: each page costs a copy */
+                pids[i] = fork_instance(z, m, pairs[i][0], pairs[i][1], learn && i == 0);
+                if (i == 0)
+                        pages_after_fork(&z->pages, learn);
+        }
         atfork_parent();
         if (z->runtime->after_fork_parent)
                 z->runtime->after_fork_parent();
@@ -319,7 +312,7 @@ static int parse_u64(const char *name, uint64_t fallback, uint64_t *ret) {
 static int read_environment(Zygote *z) {
         static const char *const scrubbed[] = {
                 SAND_ENV_CONTENT_TYPE, SAND_ENV_PAYLOAD_MAX, SAND_ENV_MEMORY, SAND_ENV_BUS, "SAND_LOG_LEVEL",
-                "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET",
+                "LD_BIND_NOW", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET",
                 "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", "JOURNAL_STREAM", "INVOCATION_ID",
         };
         const char *content_type = getenv(SAND_ENV_CONTENT_TYPE);
