@@ -141,7 +141,7 @@ static int record_failure(sand_context *c, const char *kind, const char *error, 
         c->kind = strdup(kind);
         c->error = strndup(isempty(error) ? "Error" : error, ERROR_CLASS_MAX);
         c->message = strndup(strempty(message), ERROR_MESSAGE_MAX);
-        c->cause = strndup(strempty(cause), ERROR_CAUSE_MAX);
+        c->cause = cause ? strndup(cause, ERROR_CAUSE_MAX) : strdup("");
         if (c->kind && c->error && c->message && c->cause)
                 return -ECANCELED;
         forget_failure(c);

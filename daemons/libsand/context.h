@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The private half of <sand/function.h>, for the runtimes. Not installed, but exported by libsand.so
- * for the workers of the same package. */
+/* The private half of <sand/function.h>, for the runtimes: each worker has a copy of it. Not installed, and not
+ * visible to functions. */
 
 #include <sand/function.h>
 

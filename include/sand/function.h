@@ -28,6 +28,8 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default) /* also where all else is hidden */
+
 typedef struct sand_context sand_context;
 typedef struct sand_result sand_result;
 
@@ -86,6 +88,8 @@ uint64_t sand_remaining_usec(const sand_context *context);
  * standard output and error goes there too, with priority 6 unless the line begins with "<N>". */
 void sand_log(sand_context *context, int priority, const char *format, ...)
         __attribute__((__format__(__printf__, 3, 4)));
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -76,14 +76,14 @@ def cases_of(arg):
 
 @contextlib.contextmanager
 def programs(place, way):
-    """The product as it is, or with the libsand of a way: they find it, and each other, beside them."""
+    """The product as it is, or with the worker of a way: they find each other beside them."""
     build = bench.BUILD
     if way:
         directory = place.path(f"programs-{way}")
         os.makedirs(f"{directory}/tests/bench")
-        for program in ("sandctl", "sand-supervisord", "sand-gatewayd", "sand-worker-native"):
+        for program in ("sandctl", "sand-supervisord", "sand-gatewayd"):
             shutil.copy(os.path.join(build, "../..", program), directory)
-        shutil.copy(bench.program(f"libsand-{way}.so"), f"{directory}/libsand.so.0")
+        shutil.copy(bench.program(f"sand-worker-native-{way}"), f"{directory}/sand-worker-native")
         bench.BUILD = f"{directory}/tests/bench"
     try:
         yield

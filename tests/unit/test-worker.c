@@ -184,6 +184,16 @@ static void test_process(void **state) {
         outcome_done(&o);
 }
 
+/* The functions are linked with libsand.so.0, and get the worker's. */
+static void test_one_sdk(void **state) {
+        Outcome o;
+
+        once("whose_sdk", &(Event) {}, &o);
+        assert_false(o.failed);
+        assert_string_equal(o.data, "sand-worker-native 0");
+        outcome_done(&o);
+}
+
 static void test_output(void **state) {
         Worker *w = native("prints");
         Instance *i = instance_fork(w);
@@ -379,6 +389,7 @@ int main(void) {
                 cmocka_unit_test(test_crash),
                 cmocka_unit_test(test_about),
                 cmocka_unit_test(test_process),
+                cmocka_unit_test(test_one_sdk),
                 cmocka_unit_test(test_output),
                 cmocka_unit_test(test_calls),
                 cmocka_unit_test(test_pass_on),

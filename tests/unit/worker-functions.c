@@ -2,6 +2,7 @@
 
 /* Native functions for test-worker.c: each does one thing that a function may do, or should not. */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sand/function.h>
@@ -29,6 +30,7 @@ int calls(sand_context *c, const void *event, size_t size);
 int sends(sand_context *c, const void *event, size_t size);
 int process(sand_context *c, const void *event, size_t size);
 int fork_handlers(sand_context *c, const void *event, size_t size);
+int whose_sdk(sand_context *c, const void *event, size_t size);
 
 int echo(sand_context *c, const void *event, size_t size) {
         int r = *sand_content_type(c) ? sand_reply_content_type(c, sand_content_type(c)) : 0;
@@ -177,5 +179,24 @@ int fork_handlers(sand_context *c, const void *event, size_t size) {
         char text[32];
 
         (void) snprintf(text, sizeof(text), "%d %d", prepared, in_child);
+        return sand_reply(c, text, strlen(text));
+}
+
+/* The program that has sand_reply(), and how many mappings are of a libsand. */
+int whose_sdk(sand_context *c, const void *event, size_t size) {
+        char line[512], text[512];
+        unsigned n = 0;
+        Dl_info info;
+        FILE *f;
+
+        if (!dladdr((void *) sand_reply, &info))
+                return -ESRCH;
+        f = fopen("/proc/self/maps", "re");
+        if (!f)
+                return -errno;
+        while (fgets(line, sizeof(line), f))
+                n += strstr(line, "/libsand.so") != NULL;
+        (void) fclose(f);
+        (void) snprintf(text, sizeof(text), "%s %u", basename(info.dli_fname), n);
         return sand_reply(c, text, strlen(text));
 }
