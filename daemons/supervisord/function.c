@@ -266,7 +266,7 @@ static bool hand_over(Function *f, Instance *i, Event *e) {
 static int pool_cpu(const Function *f) {
         const Supervisor *s = f->supervisor;
 
-        return f->is_short && s->n_computing <= 1 ? s->placement.cpu : PLACEMENT_FREE;
+        return f->is_short && s->n_computing <= 1 && !s->forks_behind ? s->placement.cpu : PLACEMENT_FREE;
 }
 
 /* How many more instances what waits in the queue wants. */

@@ -40,7 +40,8 @@ static void instance_computes(Instance *i) {
         const Function *f = i->worker->userdata;
         uint64_t now = now_usec();
 
-        instance_bind(i, s->n_computing == 0 && f->is_short ? placement_follow(&s->placement, now) : PLACEMENT_FREE);
+        instance_bind(i, s->n_computing == 0 && f->is_short && !s->forks_behind ? placement_follow(&s->placement, now) :
+                                                                                  PLACEMENT_FREE);
         if (i->where >= 0)
                 supervisor_want_housekeeping(s); /* does it compute for long? */
         i->computing = true;
