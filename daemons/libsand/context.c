@@ -362,18 +362,55 @@ Wire *context_wire(sand_context *c) {
         return c->wire;
 }
 
-int context_export(const sand_context *c) {
-        /* Not setenv(): libc never gives up a value that it was given, and looks through all of them each time. */
-        static char execution[64], invocation[64], deadline[64];
+/* In the environment from the worker on, so that an instance writes values only: setenv() never gives up a value that
+ * it was given, and it and printf() are a dozen pages that an instance would not touch otherwise. */
+static char execution_variable[64] = SAND_ENV_EXECUTION "=", invocation_variable[64] = SAND_ENV_INVOCATION "=",
+            deadline_variable[64] = SAND_ENV_DEADLINE "=";
 
-        (void) snprintf(execution, sizeof(execution), SAND_ENV_EXECUTION "=%s", c->execution);
-        (void) snprintf(invocation, sizeof(invocation), SAND_ENV_INVOCATION "=%s", c->invocation);
-        (void) snprintf(deadline, sizeof(deadline), SAND_ENV_DEADLINE "=%llu", (unsigned long long) c->deadline);
-        if (putenv(execution) != 0 || putenv(invocation) != 0)
-                return -errno;
-        if (c->deadline == 0)
-                return unsetenv(SAND_ENV_DEADLINE) < 0 ? -errno : 0;
-        return putenv(deadline) != 0 ? -errno : 0;
+static int put_variable(char *variable) {
+        for (char **i = environ; i && *i; i++)
+                if (*i == variable)
+                        return 0;
+        return putenv(variable) != 0 ? -errno : 0;
+}
+
+static void write_value(char variable[static 64], const char *value) {
+        char *at = strchr(variable, '=') + 1;
+        size_t n = strnlen(value, (size_t) (variable + 63 - at));
+
+        memcpy(at, value, n);
+        at[n] = 0;
+}
+
+static const char *decimal(uint64_t n, char buffer[static 21]) {
+        char *p = buffer + 20;
+
+        *p = 0;
+        do
+                *--p = (char) ('0' + n % 10);
+        while ((n /= 10) > 0);
+        return p;
+}
+
+int context_prepare_export(void) {
+        int r = put_variable(execution_variable);
+
+        if (r >= 0)
+                r = put_variable(invocation_variable);
+        return r < 0 ? r : put_variable(deadline_variable);
+}
+
+int context_export(const sand_context *c) {
+        char digits[21];
+        int r;
+
+        write_value(execution_variable, c->execution);
+        write_value(invocation_variable, c->invocation);
+        write_value(deadline_variable, decimal(c->deadline, digits));
+        r = context_prepare_export(); /* user code may have replaced the environment */
+        if (r >= 0 && c->deadline == 0 && unsetenv(SAND_ENV_DEADLINE) < 0)
+                r = -errno;
+        return r;
 }
 
 void sand_log(sand_context *c, int priority, const char *format, ...) {

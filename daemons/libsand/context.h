@@ -47,6 +47,8 @@ Wire *context_wire(sand_context *context);
 
 /* Sets SAND_EXECUTION, SAND_INVOCATION and SAND_DEADLINE in this process's environment. */
 int context_export(const sand_context *context);
+/* In the worker: makes that cheap. */
+int context_prepare_export(void);
 
 /* What a worker knows from its environment; the strings must outlive the context. */
 typedef struct ContextSettings {

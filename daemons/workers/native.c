@@ -50,7 +50,7 @@ static int load(int argc, char *argv[], LoadError *error) {
                 return load_error(error, -ENOENT, "MissingSymbol", NULL,
                                   "%s exports no function \"%s\".", path, colon + 1);
         function = (sand_function) symbol;
-        return 0;
+        return context_prepare_export();
 }
 
 static int handle(sand_context *context, const void *event, size_t size) {
