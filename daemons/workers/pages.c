@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -82,12 +83,38 @@ static void into_huge_pages(const Mapping *m) {
         }
 }
 
+/* Most libraries have their constants before and behind their code, as mappings of their own. With the same
+ * protection the three are one again, as they are of a library that is linked with -z noseparate-code. */
+static int join_object(struct dl_phdr_info *info, size_t size, void *userdata) {
+        uint64_t begin = 0, end = 0, delta = 0;
+        unsigned n = 0;
+
+        for (size_t i = 0; i < info->dlpi_phnum; i++) {
+                const ElfW(Phdr) *h = info->dlpi_phdr + i;
+                uint64_t start = (info->dlpi_addr + h->p_vaddr) / PAGE * PAGE;
+
+                if (h->p_type != PT_LOAD)
+                        continue;
+                if (h->p_flags & PF_W)
+                        break;
+                if (n > 0 && (start != end || h->p_vaddr - h->p_offset != delta))
+                        break;
+                begin = n++ > 0 ? begin : start;
+                delta = h->p_vaddr - h->p_offset;
+                end = (info->dlpi_addr + h->p_vaddr + h->p_filesz + PAGE - 1) / PAGE * PAGE;
+        }
+        if (n > 1)
+                (void) mprotect((void *) begin, end - begin, PROT_READ | PROT_EXEC);
+        return 0;
+}
+
 void pages_settle(void) {
         _cleanup_(freep) char *text = malloc(MAPS_MAX);
         const char *p = text;
         Mapping m;
 
         (void) malloc_trim(0);
+        (void) dl_iterate_phdr(join_object, NULL);
         if (!text)
                 return;
         read_maps(text, MAPS_MAX);

@@ -39,7 +39,8 @@ typedef struct Pages {
         size_t n;
 } Pages;
 
-/* In the worker, once the function is loaded: gives unused memory back, puts what is large into huge pages. */
+/* In the worker, once the function is loaded: gives unused memory back, puts what is large into huge pages, makes fewer
+ * mappings of the code's. */
 void pages_settle(void);
 
 /* In the worker, before a batch of forks and after the first of it. The first takes in a list that has come; true: the

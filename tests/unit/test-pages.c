@@ -299,6 +299,31 @@ static void test_settle(void **state) {
         assert_return_code(munmap(memory, size), errno);
 }
 
+static size_t read_only_mappings(void) {
+        static char text[MAPS_MAX];
+        size_t n = 0;
+
+        read_maps(text, sizeof(text));
+        for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+                char permissions[5], path[256] = "";
+
+                assert_true(sscanf(line, "%*s %4s %*s %*s %*s %255[^\n]", permissions, path) >= 1);
+                n += permissions[1] == '-' && strstr(path, "/libc.so.6") != NULL;
+        }
+        return n;
+}
+
+/* What is written to stays as it is protected, and the rest is one: constants, code, constants, and then what was
+ * relocated. */
+static void test_code_is_joined(void **state) {
+        size_t before = read_only_mappings();
+
+        pages_settle();
+        assert_in_range(before, 3, 10);
+        assert_int_equal(read_only_mappings(), 2);
+        assert_int_equal(strtol("42", NULL, 10), 42);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_lists_are_checked),
@@ -306,6 +331,7 @@ int main(void) {
                 cmocka_unit_test(test_learned_pages_are_populated),
                 cmocka_unit_test(test_learned_file_pages_are_mapped),
                 cmocka_unit_test(test_silent_child),
+                cmocka_unit_test(test_code_is_joined),
                 cmocka_unit_test(test_settle),
         };
 
