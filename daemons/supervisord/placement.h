@@ -14,7 +14,8 @@
  *     computes for long gains nothing, and may have threads. One that computes for longer than expected is
  *     set free by housekeeping, with the threads and processes that it has made by then.
  *   - What an instance does before and after its event (fork, start, exit) it does on another CPU, unless events come
- *     as fast as instances can be made: then forks run anywhere, and exits, 50 us each and in bursts,
+ *     as fast as instances can be made: then nothing follows, for a process that was moved to another CPU makes the
+ *     first one flush its TLB when it ends (20 us of both); forks run anywhere, and exits, 50 us each and in bursts,
  *     wherever nothing else wants to.
  *   - The supervisor itself is bound only while events follow it, to the CPU that it is on. Where it has
  *     to wait for that CPU it lets the scheduler choose a new one.

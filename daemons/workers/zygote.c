@@ -105,10 +105,8 @@ static int limit_memory(uint64_t bytes) {
 static int instance_setup(Zygote *z, const WireMessage *fork, int socket, int log) {
         if (z->robust_list)
                 (void) syscall(SYS_set_robust_list, z->robust_list, z->robust_list_size);
-        if (setsid() < 0 || dup2(socket, SAND_CHANNEL_FD) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        if (setsid() < 0 || dup3(socket, SAND_CHANNEL_FD, O_CLOEXEC) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
             dup2(log, STDERR_FILENO) < 0)
-                return -errno;
-        if (fcntl(SAND_CHANNEL_FD, F_SETFD, FD_CLOEXEC) < 0)
                 return -errno;
         close_batch(fork);
         return limit_memory(z->memory);
