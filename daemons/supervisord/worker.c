@@ -200,7 +200,8 @@ static int worker_environment(const Worker *w, char ***ret) {
                 r = environment_add(&env, "HOME", "/tmp");
         if (r >= 0)
                 r = environment_add(&env, "LANG", "C.UTF-8");
-        if (r >= 0) /* libc itself is linked lazily: each instance would look up what it calls first */
+        /* libc itself is linked lazily: each instance would look up what it calls first. Modules of Python may rely on it. */
+        if (r >= 0 && spec->runtime == RUNTIME_NATIVE)
                 r = environment_add(&env, "LD_BIND_NOW", "1");
         for (char **e = spec->environment; r >= 0 && e && *e; e++)
                 r = strv_extend(&env, *e);
