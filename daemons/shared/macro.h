@@ -114,6 +114,13 @@ static inline size_t strv_length(char *const *l) {
         return n;
 }
 
+static inline bool strv_contains(char *const *l, const char *s) {
+        for (; l && *l; l++)
+                if (streq(*l, s))
+                        return true;
+        return false;
+}
+
 /* Appends `s`, which the list then owns, also when this fails. */
 static inline int strv_consume(char ***l, char *s) {
         if (!s)

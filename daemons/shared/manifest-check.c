@@ -47,6 +47,8 @@ static const char *environment_name_problem(const char *name) {
                 return "a name that does not begin with SAND_, which is SAND's own";
         if (startswith(name, "LD_"))
                 return "a name that does not begin with LD_, which is the dynamic linker's";
+        if (streq(name, "CREDENTIALS_DIRECTORY"))
+                return "another name: this one says where a function's secrets are";
         return NULL;
 }
 
@@ -130,6 +132,38 @@ int environment_merge(Reader *rd, const Place *at, char *const *base, char *cons
         (void) environment_is_bounded(rd, at, merged);
         *ret = TAKE_PTR(merged);
         return 0;
+}
+
+/* ---- credentials ---- */
+
+static void read_credential(Reader *rd, const Place *at, json_object *value, char ***credentials) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!credential_name_is_valid(s))
+                reader_mismatch(rd, at, value, "a secret's name of 1 to 64 letters, digits, _, . and -, the first no . or -");
+        else if (strv_contains(*credentials, s))
+                reader_complain(rd, at, "found \"%s\" a second time, expected it once", s);
+        else if (strv_extend(credentials, s) < 0)
+                rd->error = -ENOMEM;
+}
+
+/* An empty array is told from none. */
+void read_credentials(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        char ***field = (char ***) ((char *) target + key->offset);
+        size_t n = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : SIZE_MAX;
+
+        if (n > CREDENTIALS_MAX) {
+                reader_mismatch(rd, at, value, key->expected);
+                return;
+        }
+        strv_free(*field);
+        *field = calloc(1, sizeof(char *));
+        if (!*field)
+                rd->error = -ENOMEM;
+        for (size_t i = 0; i < n && *field; i++) {
+                Place place = { .parent = at, .index = i };
+                read_credential(rd, &place, json_object_array_get_idx(value, i), field);
+        }
 }
 
 /* ---- systemd's resource properties ---- */

@@ -61,8 +61,12 @@ void read_members(Reader *rd, const Place *at, json_object *value, const Key *ke
 void read_unserved(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
 void read_nothing(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
 
+/* Secrets of a function, and of all functions of an application. */
+#define CREDENTIALS_MAX 64U
+
 /* manifest-check.c: what cannot be said in a table. */
 void read_environment(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char ** */
+void read_credentials(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char ** */
 void read_resources(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);   /* char ** */
 void read_content_type(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char * */
 void read_handler(Reader *rd, const Place *at, json_object *value, FunctionSpec *spec);

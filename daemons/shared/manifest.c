@@ -55,6 +55,13 @@ bool function_name_is_valid(const char *s) {
         return l > 0 && l <= 64 && !s[l] && s[0] != '-' && !(s[0] >= '0' && s[0] <= '9');
 }
 
+bool credential_name_is_valid(const char *s) {
+        static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+        size_t l = s ? strspn(s, letters) : 0;
+
+        return l > 0 && l <= 64 && !s[l] && s[0] != '.' && s[0] != '-';
+}
+
 /* ---- readers of single keys ---- */
 
 static void read_name(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
@@ -115,6 +122,7 @@ static void read_tasks_max(Reader *rd, const Place *at, json_object *value, cons
 
 #define FIELD(f) offsetof(FunctionSpec, f)
 #define UNSERVED(n) { .name = n, .read = read_unserved }
+#define CREDENTIALS_EXPECTED "an array of at most 64 names of secrets"
 
 static const Key instances_keys[] = {
         { "warm", read_unsigned, FIELD(warm), 0, 4096, "a number of instances from 0 to 4096" },
@@ -159,7 +167,7 @@ static const Key function_keys[] = {
         { "memory", read_size, FIELD(memory), MIB, 1024 * GIB, "a size from \"1M\" to \"1T\", such as \"128M\"" },
         { "resources", read_members, .keys = function_resources_keys },
         { "environment", read_environment, FIELD(environment), .expected = "an object of variables" },
-        UNSERVED("credentials"),
+        { "credentials", read_credentials, FIELD(credentials), .expected = CREDENTIALS_EXPECTED },
         UNSERVED("retry"),
         UNSERVED("on_success"),
         UNSERVED("on_failure"),
@@ -171,6 +179,7 @@ static void function_done(FunctionSpec *f) {
         strv_free(f->handler);
         free(f->content_type);
         strv_free(f->environment);
+        strv_free(f->credentials);
         *f = (FunctionSpec) {};
 }
 
@@ -229,7 +238,7 @@ static void read_functions(Reader *rd, const Place *at, json_object *value, cons
 /* What is read of the document, and is no part of a Manifest. */
 typedef struct Document {
         Manifest manifest; /* first: readers take either */
-        char **environment;
+        char **environment, **credentials;
 } Document;
 
 #define APP_FIELD(f) offsetof(Document, f)
@@ -240,6 +249,7 @@ static const Key document_keys[] = {
           .expected = "1 to 63 lower-case letters, digits or -, the first a letter, the last no -" },
         { "functions", read_functions, .expected = "an object of functions", .required = true },
         { "environment", read_environment, APP_FIELD(environment), .expected = "an object of variables" },
+        { "credentials", read_credentials, APP_FIELD(credentials), .expected = CREDENTIALS_EXPECTED },
         { "resources", read_resources, APP_FIELD(manifest.resources), .expected = "an object of properties" },
         { "network", read_network, .expected = "\"none\"" },
         { "idle", read_span, APP_FIELD(manifest.idle_usec), 10 * USEC_PER_MSEC, USEC_INFINITY,
@@ -272,12 +282,35 @@ static void merge_environments(Reader *rd, Document *d) {
         }
 }
 
+/* A function's own list takes the place of the application's, also when it is empty. */
+static void merge_credentials(Reader *rd, Document *d) {
+        Place document = {}, at = { .parent = &document, .key = "credentials" };
+        Manifest *m = &d->manifest;
+        size_t n;
+
+        for (size_t i = 0; i < m->n_functions; i++) {
+                FunctionSpec *f = m->functions + i;
+
+                for (char **c = f->credentials ? NULL : d->credentials; c && *c; c++)
+                        if (strv_extend(&f->credentials, *c) < 0)
+                                rd->error = -ENOMEM;
+                for (char **c = f->credentials; c && *c; c++)
+                        if (!strv_contains(m->credentials, *c) && strv_extend(&m->credentials, *c) < 0)
+                                rd->error = -ENOMEM;
+        }
+        n = strv_length(m->credentials);
+        if (n > CREDENTIALS_MAX)
+                reader_complain(rd, &at, "found %zu secrets of all functions together, expected at most %u", n,
+                                CREDENTIALS_MAX);
+}
+
 static void manifest_done(Manifest *m) {
         for (size_t i = 0; i < m->n_functions; i++)
                 function_done(m->functions + i);
         free(m->functions);
         free(m->name);
         strv_free(m->resources);
+        strv_free(m->credentials);
         (void) json_object_put(m->json);
         *m = (Manifest) {};
 }
@@ -296,7 +329,9 @@ static int read_document(Reader *rd, Manifest **ret) {
 
         read_object(rd, &document, json_text_root(rd->text), document_keys, &d);
         merge_environments(rd, &d);
+        merge_credentials(rd, &d);
         strv_free(d.environment);
+        strv_free(d.credentials);
 
         if (rd->error >= 0 && !rd->bad) {
                 m = malloc(sizeof(Manifest));

@@ -44,6 +44,7 @@ typedef struct FunctionSpec {
         uint64_t memory;       /* RLIMIT_DATA of one instance, bytes */
         uint64_t tasks_max;    /* RLIMIT_NPROC of the function's uid */
         char **environment;    /* "KEY=VALUE", the application's and the function's merged */
+        char **credentials;    /* names of the secrets that it may read: its own list, or else the application's */
 } FunctionSpec;
 
 typedef struct Manifest {
@@ -51,6 +52,7 @@ typedef struct Manifest {
         FunctionSpec *functions; /* in the file's order */
         size_t n_functions;
         char **resources;        /* "MemoryMax=1G": for the [Service] section of the machine's unit */
+        char **credentials;      /* of all functions together */
         uint64_t idle_usec;      /* USEC_INFINITY: the machine never exits by itself */
         Receipts receipts;
         json_object *json;       /* the document itself */
@@ -89,6 +91,9 @@ const FunctionSpec *manifest_find(const Manifest *m, const char *name);
 bool app_name_is_valid(const char *s);
 /* [A-Za-z_][A-Za-z0-9_-]{0,63} */
 bool function_name_is_valid(const char *s);
+
+/* Of a secret: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. systemd takes more; this needs no quoting in a unit or a shell. */
+bool credential_name_is_valid(const char *s);
 
 /* systemd.time(7) spans ("5min 20s", "infinity": USEC_INFINITY) and sizes ("16M", base 1024; no "infinity").
  * -EINVAL, -ERANGE. */

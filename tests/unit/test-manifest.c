@@ -107,6 +107,28 @@ static void test_defaults(void **state) {
         assert_int_equal(strv_length(m->resources), 0);
 }
 
+static void test_credentials(void **state) {
+        static const char text[] =
+                "{\"name\":\"a\",\"credentials\":[\"common\",\"more\"],\"functions\":{"
+                "\"f\":{\"runtime\":\"python3\",\"handler\":\"m.f\"},"
+                "\"g\":{\"runtime\":\"python3\",\"handler\":\"m.f\",\"credentials\":[\"own\",\"more\"]},"
+                "\"h\":{\"runtime\":\"python3\",\"handler\":\"m.f\",\"credentials\":[]}}}";
+        _cleanup_(problems_done) Problems problems = {};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+
+        assert_int_equal(parse(text, &problems, &m), 0);
+        assert_strv(m->functions[0].credentials, (const char *const[]) { "common", "more" }, 2);
+        assert_strv(m->functions[1].credentials, (const char *const[]) { "own", "more" }, 2);
+        assert_int_equal(strv_length(m->functions[2].credentials), 0);
+        assert_strv(m->credentials, (const char *const[]) { "common", "more", "own" }, 3);
+
+        assert_true(credential_name_is_valid("Tls.key-1_"));
+        for (const char *const *bad = (const char *const[]) { "", ".", "..", ".a", "-a", "a/b", "a b", "a:b", "a%n", "a\n",
+                                                               "\xc3\xa4", NULL }; *bad; bad++)
+                assert_false(credential_name_is_valid(*bad));
+        assert_false(credential_name_is_valid(NULL));
+}
+
 /* What is put into the place of a default, the pointer of its one problem and a part of its text; no pointer: it
  * is good. APP stands in the application, FN in its function "f", and replaces the runtime and handler there. */
 typedef struct Case {
@@ -130,7 +152,6 @@ static const Case cases[] = {
         { "\"allow\": []", NULL, "/allow", "not served by this version" },
         { "\"network\": \"host\"", NULL, "/network", "not served by this version" },
         { "\"network\": true", NULL, "/network", "found true, expected \"none\"" },
-        { NULL, "\"credentials\": []", "/functions/f/credentials", "not served by this version" },
         { NULL, "\"retry\": {}", "/functions/f/retry", "not served by this version" },
         { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "not served by this version" },
         { NULL, "\"on_failure\": \"f\"", "/functions/f/on_failure", "not served by this version" },
@@ -187,6 +208,17 @@ static const Case cases[] = {
         { "\"environment\": {\"A\": \"a\\nb\"}", NULL, "/environment/A", "without control characters" },
         { "\"environment\": {\"A\": \"a\\u007f\"}", NULL, "/environment/A", "without control characters" },
         { NULL, "\"environment\": {\"LD_PRELOAD\": \"x.so\"}", "/functions/f/environment/LD_PRELOAD", "dynamic linker" },
+        /* secrets: their names go into a unit file, and into paths */
+        { "\"credentials\": [\"a\"]", "\"credentials\": []" },
+        { "\"credentials\": {}", NULL, "/credentials", "found an object, expected an array of at most 64 names" },
+        { NULL, "\"credentials\": \"a\"", "/functions/f/credentials", "expected an array" },
+        { NULL, "\"credentials\": [\"a\", 1]", "/functions/f/credentials/1", "found the number 1, expected a secret's name" },
+        { NULL, "\"credentials\": [\"a\", \"b\", \"a\"]", "/functions/f/credentials/2", "found \"a\" a second time" },
+        { NULL, "\"credentials\": [\"..\"]", "/functions/f/credentials/0", "the first no . or -" },
+        { NULL, "\"credentials\": [\"a b\"]", "/functions/f/credentials/0", "letters, digits" },
+        { NULL, "\"credentials\": [\"a:/etc/shadow\"]", "/functions/f/credentials/0", "letters, digits" },
+        { NULL, "\"environment\": {\"CREDENTIALS_DIRECTORY\": \"/\"}", "/functions/f/environment/CREDENTIALS_DIRECTORY",
+          "where a function's secrets are" },
         /* resources: they go into a unit file */
         { "\"resources\": null", NULL, "/resources", "found null, expected an object of properties" },
         { "\"resources\": {\"MemoryMx\": 1}", NULL, "/resources/MemoryMx", "expected perhaps \"MemoryMax\"" },
@@ -629,6 +661,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_full),
                 cmocka_unit_test(test_defaults),
+                cmocka_unit_test(test_credentials),
                 cmocka_unit_test(test_cases),
                 cmocka_unit_test(test_syntax),
                 cmocka_unit_test(test_not_an_object),
