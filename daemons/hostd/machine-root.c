@@ -19,8 +19,8 @@ static const struct {
         const char *path;
         mode_t mode;
 } directories[] = {
-        { "app", 0755 }, { "dev", 0755 }, { "etc", 0755 }, { "proc", 0555 }, { "root", 0700 }, { "run", 0755 },
-        { "state", 0755 }, { "sys", 0555 }, { "tmp", 01777 }, { "usr", 0755 }, { "var", 0755 },
+        { "app", 0755 }, { "credentials", 0755 }, { "dev", 0755 }, { "etc", 0755 }, { "proc", 0555 }, { "root", 0700 },
+        { "run", 0755 }, { "state", 0755 }, { "sys", 0555 }, { "tmp", 01777 }, { "usr", 0755 }, { "var", 0755 },
         { "var/lib", 0755 }, { "var/tmp", 0755 },
 };
 

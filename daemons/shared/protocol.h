@@ -43,6 +43,9 @@
  * Reload() -> (s version): make the version that `current` names the running one, taking what
  *   Prepare loaded. Old workers finish their events. Errors as above; then the old version goes on.
  * Drain(): GoAway to all, finish, exit. Answered at once.
+ * SetCredential(s name, h value): the value of a secret, a sealed memfd. Functions that declare it find it when they
+ *   next open its file; versions that are prepared later, too. Kept until the machine ends; from the next start on
+ *   systemd hands it over.
  * State() -> (s json): version, uptime, per function queue, running, waiting, counters. */
 #define SAND_CONTROL_PATH "/org/sand/Control1"
 #define SAND_CONTROL_INTERFACE "org.sand.Control1"
@@ -83,6 +86,7 @@
 #define SAND_ENV_PAYLOAD_MAX "SAND_PAYLOAD_MAX"     /* bytes, decimal, of a result or a call */
 #define SAND_ENV_MEMORY "SAND_MEMORY"     /* RLIMIT_DATA of an instance, bytes, decimal; the worker sets
                                              it in the child, so that loading is not bound by it */
+#define SAND_ENV_CREDENTIALS "CREDENTIALS_DIRECTORY" /* (kept) where the function's secrets are, if it has some */
 /* Set in exec and native instances for the event at hand (kept). */
 #define SAND_ENV_EXECUTION "SAND_EXECUTION"
 #define SAND_ENV_INVOCATION "SAND_INVOCATION"
@@ -99,6 +103,11 @@
 /* Nothing that the programs exchange is larger than this, whatever a manifest says. */
 #define SAND_PAYLOAD_HARD_MAX (UINT64_C(64) * 1024 * 1024)
 
+/* Of one secret. What systemd 252 still loads, encrypted and in base64, is a little more; of all secrets of a service it
+ * is 1 MiB (CREDENTIALS_TOTAL_SIZE_MAX there). */
+#define SAND_SECRET_SIZE_MAX (768 * 1024)
+#define SAND_SECRETS_TOTAL_MAX (1024 * 1024)
+
 /* sand-hostd on the system bus. */
 #define SAND_HOST_NAME "org.sand.Host1"
 #define SAND_HOST_PATH "/org/sand/Host1"
@@ -112,6 +121,7 @@
 #define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json: hostd/app.h */
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
 #define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
+#define SAND_SECRETS_DIR "/var/lib/sand/secrets"   /* NAME/SECRET, encrypted */
 
 /* And inside a machine. Its root owns what others must not alter; each function has a uid of its own
  * (uids.json) and all have one group, to which /state is open. */
@@ -120,4 +130,5 @@
 #define SAND_FUNCTION_UID_LAST 65000U
 #define SAND_MACHINE_VERSIONS_DIR "/run/sand/versions"         /* = SAND_APPS_DIR/NAME, read-only */
 #define SAND_MACHINE_JOURNAL_SOCKET "/run/sand/journal/socket" /* = /run/systemd/journal/socket */
+#define SAND_MACHINE_CREDENTIALS_DIR "/credentials"            /* a mount point: each worker sees its own there */
 #define SAND_MACHINE_NOTIFY_SOCKET "/run/sand/notify"          /* = /run/systemd/notify */

@@ -10,6 +10,7 @@
 #include "bus.h"
 #include "function.h"
 #include "log.h"
+#include "payload.h"
 #include "protocol.h"
 #include "worker.h"
 
@@ -187,6 +188,27 @@ static int method_drain(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         return r;
 }
 
+static int method_set_credential(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Connection *c = userdata;
+        const char *name;
+        size_t size;
+        int fd, r;
+
+        r = sd_bus_message_read(m, "sh", &name, &fd);
+        if (r < 0)
+                return r;
+        supervisor_note_activity(c->supervisor);
+        r = memfd_check_sealed(fd, &size);
+        if (r >= 0)
+                r = c->supervisor->sandbox.machine ? credentials_set(&c->supervisor->credentials, name, fd) : -EOPNOTSUPP;
+        if (r < 0) {
+                log_error_errno(r, "Failed to take a secret: %m");
+                return reply_failure(m, &(Failure) { .kind = sand_error_from_errno(r),
+                                                     .message = "the supervisor cannot take the secret" });
+        }
+        return sd_bus_reply_method_return(m, NULL);
+}
+
 static int method_state(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Connection *c = userdata;
         json_object *o = supervisor_state(c->supervisor);
@@ -203,6 +225,8 @@ static const sd_bus_vtable control_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", version), method_reload,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetCredential", SD_BUS_ARGS("s", name, "h", value), SD_BUS_NO_RESULT,
+                                method_set_credential, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Drain", "", "", method_drain, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("State", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_state,
                                 SD_BUS_VTABLE_UNPRIVILEGED),

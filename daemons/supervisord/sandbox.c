@@ -50,6 +50,7 @@ int sandbox_confine_supervisor(void) {
                                      (UINT64_C(1) << CAP_SETGID) | (UINT64_C(1) << CAP_SETPCAP) |
                                      (UINT64_C(1) << CAP_KILL) | (UINT64_C(1) << CAP_SYS_RESOURCE) |
                                      (UINT64_C(1) << CAP_DAC_OVERRIDE) |
+                                     (UINT64_C(1) << CAP_CHOWN) |    /* secrets belong to the function's user */
                                      (UINT64_C(1) << CAP_SYS_NICE); /* placement of instances, who are others */
         int r;
 
@@ -149,16 +150,25 @@ static int limit(int resource, rlim_t value) {
         return setrlimit(resource, &rl) < 0 ? -errno : 0;
 }
 
-/* The worker's own view: its version on /app, a /tmp that no other function shares. */
-static int make_view(const char *bundle) {
+static int bind_read_only(const char *source, const char *target, unsigned long flags) {
+        if (mount(source, target, NULL, MS_BIND, NULL) < 0)
+                return -errno;
+        return mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL) < 0 ? -errno : 0;
+}
+
+/* The worker's own view: its version on /app, its secrets, a /tmp that no other function shares. */
+static int make_view(const char *bundle, const char *credentials) {
+        int r;
+
         if (unshare(CLONE_NEWNS) < 0)
                 return -errno;
         if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
                 return -errno;
-        if (mount(bundle, "/app", NULL, MS_BIND, NULL) < 0)
-                return -errno;
-        if (mount(NULL, "/app", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0)
-                return -errno;
+        r = bind_read_only(bundle, "/app", MS_NOSUID | MS_NODEV);
+        if (r >= 0 && credentials)
+                r = bind_read_only(credentials, SAND_MACHINE_CREDENTIALS_DIR, MS_NOSUID | MS_NODEV | MS_NOEXEC);
+        if (r < 0)
+                return r;
         if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, TMP_OPTIONS) < 0)
                 return -errno;
         /* POSIX shared memory: counted with /tmp, and seen by this function alone. */
@@ -183,7 +193,7 @@ static int become(uid_t uid) {
         return 0;
 }
 
-static int function_uid(const Sandbox *s, const char *name, uid_t *ret) {
+int sandbox_uid(const Sandbox *s, const char *name, uid_t *ret) {
         json_object *o;
         int64_t uid;
 
@@ -220,8 +230,8 @@ static void signals_default(void) {
         (void) sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
-int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *bundle, char *const *environment,
-                        int channel_fd, int log_fd) {
+int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *bundle, const char *credentials,
+                        char *const *environment, int channel_fd, int log_fd) {
         int worker_fd = s->worker_fds[spec->runtime], r;
         size_t n = strv_length(spec->handler);
         uid_t uid = 0;
@@ -236,13 +246,14 @@ int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *
 
         signals_default();
         (void) setsid();
-        r = limit(RLIMIT_CORE, 0);
+        /* The kernel writes no core for 1, as for 0, and does not run a program for it either, which 0 lets it. */
+        r = limit(RLIMIT_CORE, 1);
         if (r >= 0)
                 r = limit(RLIMIT_NOFILE, NOFILE_MAX);
         if (r >= 0 && s->machine) {
-                r = function_uid(s, spec->name, &uid);
+                r = sandbox_uid(s, spec->name, &uid);
                 if (r >= 0)
-                        r = make_view(bundle);
+                        r = make_view(bundle, credentials);
                 if (r >= 0) /* counted per uid, and each function has its own */
                         r = limit(RLIMIT_NPROC, spec->tasks_max);
         }

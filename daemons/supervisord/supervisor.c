@@ -75,6 +75,8 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         if (r >= 0)
                 r = sandbox_init(&s->sandbox, !run_dir);
         if (r >= 0)
+                r = credentials_init(&s->credentials, !run_dir);
+        if (r >= 0)
                 r = timer_new(s, on_housekeeping, SD_EVENT_PRIORITY_NORMAL + 30, 1, &s->housekeeping);
         if (r >= 0)
                 r = timer_new(s, on_deadline, SD_EVENT_PRIORITY_NORMAL - 10, USEC_PER_MSEC, &s->deadline);
@@ -106,6 +108,7 @@ Supervisor *supervisor_free(Supervisor *s) {
         sd_event_source_disable_unref(s->silent);
         version_unref(s->version);
         sandbox_done(&s->sandbox);
+        credentials_done(&s->credentials);
         placement_done(&s->placement);
         children_free(s->children);
         hub_free(s->hub);

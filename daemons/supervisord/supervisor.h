@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "children.h"
+#include "credentials.h"
 #include "event.h"
 #include "hub.h"
 #include "journal.h"
@@ -44,6 +45,7 @@ struct Supervisor {
         Children *children;
         Journal journal;
         Sandbox sandbox;
+        Credentials credentials;
         Placement placement;
         char *app;
         char *versions_dir; /* NULL with run_dir */

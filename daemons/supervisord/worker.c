@@ -85,6 +85,7 @@ Worker *worker_unref(Worker *w) {
         worker_disconnect(w);
         output_done(&w->output);
         sd_event_source_disable_unref(w->load_timeout);
+        credentials_view_free(w->credentials); /* its names are the version's */
         version_unref(w->version);
         free(w);
         return NULL;
@@ -215,6 +216,9 @@ static int worker_environment(const Worker *w, char ***ret) {
                 r = environment_add(&env, SAND_ENV_CONTENT_TYPE, "%s", spec->content_type);
         if (r >= 0)
                 r = environment_add(&env, SAND_ENV_PAYLOAD_MAX, "%llu", (unsigned long long) spec->payload_max);
+        if (r >= 0 && w->credentials)
+                r = environment_add(&env, SAND_ENV_CREDENTIALS, "%s", w->supervisor->sandbox.machine
+                                    ? SAND_MACHINE_CREDENTIALS_DIR : credentials_view_path(w->credentials));
         if (r >= 0 && spec->memory != UINT64_MAX)
                 r = environment_add(&env, SAND_ENV_MEMORY, "%llu", (unsigned long long) spec->memory);
         if (r < 0)
@@ -245,7 +249,8 @@ static int worker_spawn(Worker *w, int *ret_fd) {
                 return -errno;
         if (pid == 0) {
                 (void) placement_bind(&w->supervisor->placement, 0, PLACEMENT_FREE);
-                r = sandbox_exec_worker(&w->supervisor->sandbox, w->spec, w->version->path, env, theirs, log_fd);
+                r = sandbox_exec_worker(&w->supervisor->sandbox, w->spec, w->version->path,
+                                        w->credentials ? credentials_view_path(w->credentials) : NULL, env, theirs, log_fd);
                 dprintf(log_fd, "<3>Failed to start the worker: %s\n", strerror(-r));
                 _exit(EXIT_FAILURE);
         }
@@ -256,6 +261,23 @@ static int worker_spawn(Worker *w, int *ret_fd) {
         worker_ref(w); /* the process's */
         *ret_fd = TAKE_FD(ours);
         return 0;
+}
+
+static int worker_see_credentials(Worker *w) {
+        Supervisor *s = w->supervisor;
+        const char *missing = NULL;
+        uid_t uid = (uid_t) -1;
+        int r = 0;
+
+        if (strv_length(w->spec->credentials) == 0)
+                return 0;
+        if (s->sandbox.machine)
+                r = sandbox_uid(&s->sandbox, w->spec->name, &uid);
+        if (r >= 0)
+                r = credentials_view_new(&s->credentials, w->spec->credentials, uid, &w->credentials, &missing);
+        if (r < 0)
+                log_error_errno(r, "%s: secret %s: %m", w->spec->name, strempty(missing));
+        return r;
 }
 
 int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handler_t handler, void *userdata,
@@ -279,7 +301,9 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
                 .where = PLACEMENT_FREE,
                 .started_usec = now_usec(),
         };
-        r = worker_spawn(w, &fd);
+        r = worker_see_credentials(w);
+        if (r >= 0)
+                r = worker_spawn(w, &fd);
         if (r >= 0)
                 r = bus_serve(s->event, fd, &w->bus);
         if (r >= 0)
@@ -305,6 +329,8 @@ Failure worker_start_failure(const FunctionSpec *spec, int r) {
         };
         if (r == -ENOPKG)
                 return (Failure) { .kind = SAND_ERROR_LOAD_FAILED, .message = packages[spec->runtime] };
+        if (r == -ENOKEY)
+                return (Failure) { .kind = SAND_ERROR_LOAD_FAILED, .message = "a secret of the function is not set" };
         return (Failure) { .kind = SAND_ERROR_UNAVAILABLE, .message = "the supervisor cannot start a worker" };
 }
 

@@ -27,6 +27,7 @@ struct Worker {
         pid_t pid; /* for show, also when it is gone */
         sd_bus *bus;
         Output output;
+        CredentialView *credentials; /* NULL: it declares none */
         sd_event_source *load_timeout;
         worker_handler_t handler;
         void *userdata; /* a Function, or a Prepare before that */

@@ -131,6 +131,10 @@ int sandbox_load_uids(Sandbox *s, const char *versions_dir) {
         return 0;
 }
 
+int sandbox_uid(const Sandbox *s, const char *name, uid_t *ret) {
+        return -ESRCH;
+}
+
 uint64_t sandbox_oom_kills(void) {
         return 0;
 }
@@ -174,8 +178,8 @@ static ssize_t receive_with_fds(int socket, void *data, size_t size, int *fds, u
         return n;
 }
 
-int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *dir, char *const *environment,
-                        int channel_fd, int log_fd) {
+int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *dir, const char *credentials,
+                        char *const *environment, int channel_fd, int log_fd) {
         const int fds[] = { channel_fd, log_fd };
         pid_t self = getpid();
 
