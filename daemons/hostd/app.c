@@ -40,6 +40,7 @@ void places_done(Places *p) {
         safe_close(p->apps_fd);
         safe_close(p->state_fd);
         safe_close(p->catalogue_fd);
+        safe_close(p->secrets_fd);
         safe_close(p->machines_fd);
         *p = PLACES_EMPTY;
 }
@@ -55,6 +56,8 @@ int places_open(Places *ret) {
                 r = open_dir(SAND_APP_STATE_DIR, 0700, &p.state_fd);
         if (r >= 0)
                 r = open_dir(SAND_CATALOGUE_DIR, 0755, &p.catalogue_fd);
+        if (r >= 0)
+                r = open_dir(SAND_SECRETS_DIR, 0700, &p.secrets_fd);
         if (r < 0)
                 return r;
         /* systemd's own, and 0700 there: whatever it is, is right. */
@@ -411,7 +414,7 @@ static int write_dropin(const char *name, const Manifest *m) {
                 return -ENOMEM;
         r = fs_mkdir(AT_FDCWD, dir, 0755, 0, 0);
         if (r >= 0)
-                r = unit_files_dropin(m, &text);
+                r = unit_files_dropin(name, m, &text);
         return r < 0 ? r : write_marked(path, text);
 }
 

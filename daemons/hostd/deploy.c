@@ -11,6 +11,7 @@
 #include "machine-root.h"
 #include "protocol.h"
 #include "remove.h"
+#include "secret-operation.h"
 #include "unit-files.h"
 
 /* For the machine to load all workers of a version: imports may be slow. */
@@ -156,11 +157,12 @@ static void on_control(int r, const sd_bus_error *error, const char *text, void 
 
 /* The connection stays: what Prepare has loaded lives as long as it. */
 static int step_prepare(Operation *o) {
-        int r;
+        int r = 0;
 
         if (o->unchanged)
                 return 0;
-        r = machine_control_new(o->all->event, o->name, &o->control);
+        if (!o->control)
+                r = machine_control_new(o->all->event, o->name, &o->control);
         if (r >= 0)
                 r = machine_control_call(o->control, "Prepare", o->version, PREPARE_TIMEOUT_USEC, on_control, o);
         return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
@@ -301,8 +303,8 @@ static const OperationStep deploy_undo[] = {
 };
 
 static const OperationStep deploy_steps[] = {
-        step_intake, step_lock, step_compare, step_store, step_furnish, step_enable, step_reload_manager,
-        step_start_socket, step_ask_active, step_start_machine, step_prepare, step_activate, step_reload_machine,
+        step_intake, step_lock, step_compare, step_check_secrets, step_store, step_furnish, step_enable, step_reload_manager,
+        step_start_socket, step_ask_active, step_start_machine, step_push_secrets, step_prepare, step_activate, step_reload_machine,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 

@@ -73,6 +73,8 @@ static int add_function(json_object *functions, const FunctionSpec *f) {
                 r = add_strings(o, "handler", f->handler);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(numbers); i++)
                 r = add_uint(o, numbers[i].key, numbers[i].value);
+        if (r >= 0 && strv_length(f->credentials) > 0)
+                r = add_strings(o, "credentials", f->credentials);
         if (r >= 0 && f->content_type)
                 r = add_string(o, "content_type", f->content_type);
         return r;

@@ -12,11 +12,14 @@
 #include "config.h"
 #include "deploy.h"
 #include "describe.h"
+#include "fs.h"
 #include "log.h"
 #include "payload.h"
 #include "polkit.h"
 #include "protocol.h"
 #include "remove.h"
+#include "secret.h"
+#include "secret-operation.h"
 #include "unit-files.h"
 
 /* A supervisor that does not tell its state in time is stuck; the rest of the status is told without it. */
@@ -28,7 +31,8 @@ struct Request {
         sd_bus_message *call;
         int (*perform)(Request *q); /* once it is authorized; negative: fails the request */
         char *name;                 /* of the application */
-        int bundle_fd;
+        char *secret;
+        int fd;                     /* the bundle, or a secret's value */
         bool keep_state;
         char **names;               /* List */
         Authorization *authorization;
@@ -51,8 +55,9 @@ static Request *request_free(Request *q) {
         machine_control_free(q->control);
         sd_bus_message_unref(q->properties);
         sd_bus_message_unref(q->call);
-        safe_close(q->bundle_fd);
+        safe_close(q->fd);
         strv_free(q->names);
+        free(q->secret);
         free(q->name);
         free(q);
         return NULL;
@@ -104,7 +109,7 @@ static int request_new(Host *h, sd_bus_message *call, int (*perform)(Request *q)
         if (!q)
                 return -ENOMEM;
         *q = (Request) {
-                .host = h, .call = sd_bus_message_ref(call), .perform = perform, .bundle_fd = -EBADF,
+                .host = h, .call = sd_bus_message_ref(call), .perform = perform, .fd = -EBADF,
                 .next = h->requests,
         };
         h->requests = q;
@@ -152,6 +157,12 @@ static int bad_request(sd_bus_error *error, const char *text) {
         return sd_bus_error_set(error, sand_error_info(SAND_ERROR_BAD_REQUEST)->dbus_name, text);
 }
 
+/* The message owns its descriptor. */
+static int request_keep_fd(Request *q, int fd) {
+        q->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return q->fd < 0 ? -errno : 0;
+}
+
 /* ---- Deploy ---- */
 
 static void on_deployed(Operation *o, void *userdata) {
@@ -174,7 +185,7 @@ static int perform_deploy(Request *q) {
         Operation *o;
         int r;
 
-        r = deploy_new(&q->host->operations, TAKE_FD(q->bundle_fd), q->name, on_deployed, q, &o);
+        r = deploy_new(&q->host->operations, TAKE_FD(q->fd), q->name, on_deployed, q, &o);
         if (r < 0)
                 return r;
         operation_start(o);
@@ -223,10 +234,8 @@ static int method_deploy(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = request_new(h, m, perform_deploy, &q);
         if (r >= 0)
                 r = free_and_strdup(&q->name, name);
-        if (r >= 0) {
-                q->bundle_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-                r = q->bundle_fd < 0 ? -errno : 0;
-        }
+        if (r >= 0)
+                r = request_keep_fd(q, fd);
         if (r < 0)
                 return refuse_now(m, error, r);
         return request_authorize(TAKE_PTR(q), POLKIT_DEPLOY);
@@ -459,6 +468,180 @@ static int method_status(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return inspect(m, userdata, perform_status, error);
 }
 
+/* ---- Secrets ---- */
+
+static void on_secret(Operation *o, void *userdata) {
+        Request *q = userdata;
+
+        if (o->failed) {
+                log_error("%s: secret %s: %s", q->name, q->secret, strempty(o->error.message));
+                request_refuse(q, &o->error);
+                return;
+        }
+        (void) sd_bus_reply_method_return(q->call, NULL);
+        request_end(q);
+}
+
+static int perform_set_secret(Request *q) {
+        Operation *o;
+        int r;
+
+        r = secret_set_new(&q->host->operations, q->name, q->secret, TAKE_FD(q->fd), on_secret, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+static int perform_remove_secret(Request *q) {
+        Operation *o;
+        int r;
+
+        r = secret_remove_new(&q->host->operations, q->name, q->secret, on_secret, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+static int check_secret_name(const char *name, const char *secret, sd_bus_error *error) {
+        if (!app_name_is_valid(name))
+                return bad_request(error, "This is no name of an application, expected [a-z][a-z0-9-]{0,62} that does "
+                                          "not end in '-'.");
+        if (!credential_name_is_valid(secret))
+                return bad_request(error, "This is no name of a secret, expected [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}.");
+        return 0;
+}
+
+/* Before the caller is asked for a password. What is said of the value is its size. */
+static int check_secret_value(int fd, sd_bus_error *error) {
+        size_t size;
+
+        if (memfd_check_sealed(fd, &size) < 0)
+                return bad_request(error, "The value is expected in a memfd with all its seals.");
+        if (size == 0)
+                return bad_request(error, "The value is empty.");
+        if (size > SAND_SECRET_SIZE_MAX)
+                return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_TOO_LARGE)->dbus_name,
+                                         "The value has %zu bytes, expected at most %u.", size, SAND_SECRET_SIZE_MAX);
+        return 0;
+}
+
+static int change_secret(sd_bus_message *m, Host *h, bool set, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name, *secret;
+        int fd = -EBADF, r;
+
+        r = set ? sd_bus_message_read(m, "ssh", &name, &secret, &fd) : sd_bus_message_read(m, "ss", &name, &secret);
+        if (r >= 0)
+                r = check_secret_name(name, secret, error);
+        if (r >= 0 && set)
+                r = check_secret_value(fd, error);
+        if (r < 0)
+                return r;
+        r = request_new(h, m, set ? perform_set_secret : perform_remove_secret, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r >= 0)
+                r = free_and_strdup(&q->secret, secret);
+        if (r >= 0 && set)
+                r = request_keep_fd(q, fd);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        return request_authorize(TAKE_PTR(q), POLKIT_SECRETS);
+}
+
+static int method_set_secret(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return change_secret(m, userdata, true, error);
+}
+
+static int method_remove_secret(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return change_secret(m, userdata, false, error);
+}
+
+/* The functions of the deployed version that read it. */
+static int append_users(sd_bus_message *reply, const Manifest *m, const char *secret) {
+        int r = sd_bus_message_open_container(reply, 'a', "s");
+
+        for (size_t i = 0; r >= 0 && m && i < m->n_functions; i++)
+                if (strv_contains(m->functions[i].credentials, secret))
+                        r = sd_bus_message_append(reply, "s", m->functions[i].name);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_secrets(const Places *p, sd_bus_message *reply, const char *name) {
+        _cleanup_(manifest_freep) Manifest *manifest = NULL;
+        _cleanup_(strv_freep) char **secrets = NULL;
+        _cleanup_(freep) char *version = NULL;
+        int r;
+
+        r = secret_list(p->secrets_fd, name, &secrets);
+        if (r >= 0 && app_current(p, name, &version) >= 0)
+                (void) app_manifest(p, name, version, &manifest);
+        for (char **i = secrets; r >= 0 && *i; i++) {
+                uint64_t usec;
+
+                if (secret_set_usec(p->secrets_fd, name, *i, &usec) < 0)
+                        continue;
+                r = sd_bus_message_open_container(reply, 'r', "sstas");
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "sst", name, *i, usec);
+                if (r >= 0)
+                        r = append_users(reply, manifest, *i);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
+        }
+        return r;
+}
+
+static int append_secrets_of_all(const Places *p, sd_bus_message *reply) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = fs_list(p->secrets_fd, ".", &names);
+
+        for (char **i = names; r >= 0 && *i; i++)
+                if (app_name_is_valid(*i))
+                        r = append_secrets(p, reply, *i);
+        return r;
+}
+
+static int perform_list_secrets(Request *q) {
+        const Places *p = &q->host->operations.places;
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(q->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(sstas)");
+        if (r >= 0)
+                r = q->name ? append_secrets(p, reply, q->name) : append_secrets_of_all(p, reply);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_send(q->host->bus, reply, NULL);
+        sd_bus_message_unref(reply);
+        if (r >= 0)
+                request_end(q);
+        return r;
+}
+
+static int method_list_secrets(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0 && *name && !app_name_is_valid(name))
+                r = check_secret_name(name, "", error);
+        if (r < 0)
+                return r;
+        r = request_new(userdata, m, perform_list_secrets, &q);
+        if (r >= 0 && *name)
+                r = free_and_strdup(&q->name, name);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        return request_authorize(TAKE_PTR(q), POLKIT_INSPECT);
+}
+
 static int property_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                             sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         return sd_bus_message_append(reply, "s", SAND_VERSION);
@@ -478,6 +661,12 @@ static const sd_bus_vtable host_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_status,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetSecret", SD_BUS_ARGS("s", name, "s", secret, "h", value), SD_BUS_NO_RESULT,
+                                method_set_secret, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListSecrets", SD_BUS_ARGS("s", name), SD_BUS_RESULT("a(sstas)", secrets),
+                                method_list_secrets, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RemoveSecret", SD_BUS_ARGS("s", name, "s", secret), SD_BUS_NO_RESULT,
+                                method_remove_secret, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("Deployed", SD_BUS_ARGS("s", name, "s", version), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Removed", SD_BUS_ARGS("s", name), 0),
         SD_BUS_VTABLE_END,

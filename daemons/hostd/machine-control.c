@@ -105,21 +105,44 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         return 0;
 }
 
+static int new_call(MachineControl *c, const char *method, sd_bus_message **ret) {
+        if (c->slot)
+                return -EBUSY;
+        return sd_bus_message_new_method_call(c->bus, ret, NULL, SAND_CONTROL_PATH, SAND_CONTROL_INTERFACE, method);
+}
+
+static int send_call(MachineControl *c, sd_bus_message *m, uint64_t timeout_usec, machine_control_handler_t handler,
+                     void *userdata) {
+        assert(handler);
+        c->handler = handler;
+        c->userdata = userdata;
+        return sd_bus_call_async(c->bus, &c->slot, m, on_reply, c, timeout_usec);
+}
+
 int machine_control_call(MachineControl *c, const char *method, const char *argument, uint64_t timeout_usec,
                          machine_control_handler_t handler, void *userdata) {
         sd_bus_message *m = NULL;
         int r;
 
-        assert(handler);
-        if (c->slot)
-                return -EBUSY;
-        c->handler = handler;
-        c->userdata = userdata;
-        r = sd_bus_message_new_method_call(c->bus, &m, NULL, SAND_CONTROL_PATH, SAND_CONTROL_INTERFACE, method);
+        r = new_call(c, method, &m);
         if (r >= 0 && argument)
                 r = sd_bus_message_append(m, "s", argument);
         if (r >= 0)
-                r = sd_bus_call_async(c->bus, &c->slot, m, on_reply, c, timeout_usec);
+                r = send_call(c, m, timeout_usec, handler, userdata);
+        sd_bus_message_unref(m);
+        return r;
+}
+
+int machine_control_set_credential(MachineControl *c, const char *name, int fd, uint64_t timeout_usec,
+                                   machine_control_handler_t handler, void *userdata) {
+        sd_bus_message *m = NULL;
+        int r;
+
+        r = new_call(c, "SetCredential", &m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sh", name, fd);
+        if (r >= 0)
+                r = send_call(c, m, timeout_usec, handler, userdata);
         sd_bus_message_unref(m);
         return r;
 }

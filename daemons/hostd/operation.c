@@ -19,7 +19,7 @@ int operation_new(Operations *all, const char *name, const OperationStep *steps,
                 return -ENOMEM;
         *o = (Operation) {
                 .steps = steps, .undo = undo, .done = done, .userdata = userdata,
-                .error = SD_BUS_ERROR_NULL, .bundle_fd = -EBADF, .incoming_fd = -EBADF,
+                .error = SD_BUS_ERROR_NULL, .bundle_fd = -EBADF, .incoming_fd = -EBADF, .value_fd = -EBADF,
         };
         if (free_and_strdup(&o->name, name) < 0)
                 return -ENOMEM;
@@ -54,6 +54,8 @@ Operation *operation_free(Operation *o) {
         sd_bus_error_free(&o->error);
         safe_close(o->bundle_fd);
         safe_close(o->incoming_fd);
+        safe_close(o->value_fd);
+        free(o->secret);
         free(o->name);
         free(o->requested_name);
         free(o->incoming);
@@ -286,6 +288,7 @@ static void on_units(int r, const sd_bus_error *error, sd_bus_message *reply, vo
                 r = sd_bus_message_read(reply, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL,
                                         NULL);
         o->was_active = streq(active, "active");
+        o->may_run = o->was_active || streq(active, "activating") || streq(active, "reloading");
         operation_on_manager(r < 0 ? r : 0, error, reply, o);
 }
 

@@ -46,7 +46,10 @@ struct Operation {
         int bundle_fd, incoming_fd;
         char *version, *previous;
         Manifest *manifest;
-        bool first, touched, unchanged, activated, changed, keep_state, was_active, started;
+        bool first, touched, unchanged, activated, changed, keep_state, remove_secrets, was_active, may_run, started;
+        char *secret;      /* to be set or removed */
+        int value_fd;      /* of a secret */
+        size_t n_pushed;   /* secrets that the machine has been handed */
         unsigned prunes; /* tasks' pass; remove.c */
 };
 
@@ -84,7 +87,8 @@ int step_lock(Operation *o);
 int step_reload_manager(Operation *o); /* if `changed` */
 int step_enable(Operation *o);
 int step_start_socket(Operation *o);
-int step_ask_active(Operation *o); /* sets `was_active`: whether the machine runs */
+/* Sets `was_active`: whether the machine runs; and `may_run`: whether it does, or is being started. */
+int step_ask_active(Operation *o);
 
 /* A handler of the manager's for which `userdata` is an operation that waits. */
 void operation_on_manager(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);

@@ -11,6 +11,7 @@
 #define POLKIT_DEPLOY "org.sand.host1.deploy"
 #define POLKIT_REMOVE "org.sand.host1.remove"
 #define POLKIT_INSPECT "org.sand.host1.inspect"
+#define POLKIT_SECRETS "org.sand.host1.secrets"
 
 typedef struct Authorization Authorization;
 

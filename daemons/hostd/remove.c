@@ -43,7 +43,8 @@ static void trees_add(Trees *trees, int fd, const char *path) {
 }
 
 static int trees_remove(Operation *o, Trees *trees, void (*done)(Task *t, int r, const char *report, void *userdata)) {
-        int fds[3] = { o->all->places.apps_fd, o->all->places.state_fd, o->all->places.machines_fd };
+        const Places *p = &o->all->places;
+        int fds[] = { p->apps_fd, p->state_fd, p->secrets_fd, p->machines_fd };
 
         return task_new(o->all->event, &(TaskSpec) {
                         .what = "removing trees",
@@ -219,6 +220,8 @@ static int step_remove_files(Operation *o) {
         trees_add(&trees, p->machines_fd, path);
         if (!o->keep_state)
                 trees_add(&trees, p->state_fd, o->name);
+        if (o->remove_secrets)
+                trees_add(&trees, p->secrets_fd, o->name);
         r = trees_remove(o, &trees, on_removed);
         return r < 0 ? r : 1;
 }
@@ -254,7 +257,7 @@ int remove_new(Operations *all, const char *name, bool keep_state, operation_don
         int r = operation_new(all, name, remove_steps, NULL, done, userdata, ret);
 
         if (r >= 0)
-                (*ret)->keep_state = keep_state;
+                (*ret)->keep_state = keep_state, (*ret)->remove_secrets = !keep_state;
         return r;
 }
 

@@ -16,6 +16,7 @@ static int step_classify(Operation *o) {
                 log_notice("%s: removing what %s left.", o->name,
                            r < 0 ? "a deployment that did not come to its end" : "an interrupted removal");
                 o->keep_state = pending == PENDING_REMOVE_KEEP_STATE || pending == PENDING_DEPLOY_KEEP_STATE;
+                o->remove_secrets = pending == PENDING_REMOVE;
                 o->steps = remove_steps_of_broken;
                 return 0;
         }

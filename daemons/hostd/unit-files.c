@@ -169,7 +169,19 @@ static uint64_t stop_usec(const Manifest *m) {
         return MIN(usec_add(longest, STOP_MARGIN_USEC), STOP_MAX_USEC);
 }
 
-int unit_files_dropin(const Manifest *m, char **ret) {
+/* systemd decrypts them for nspawn, which hands them to PID 1 of the machine. Their names need no quoting. */
+static void print_credentials(FILE *f, const char *name, char *const *credentials) {
+        if (strv_length(credentials) == 0)
+                return;
+        fputs("Environment=\"SAND_CREDENTIALS=", f);
+        for (char *const *c = credentials; *c; c++)
+                fprintf(f, "%s--load-credential=%s:%s", c > credentials ? " " : "", *c, *c);
+        fputs("\"\n", f);
+        for (char *const *c = credentials; *c; c++)
+                fprintf(f, "LoadCredentialEncrypted=%s:" SAND_SECRETS_DIR "/%s/%s\n", *c, name, *c);
+}
+
+int unit_files_dropin(const char *name, const Manifest *m, char **ret) {
         _cleanup_(freep) char *text = NULL;
         _cleanup_(fclosep) FILE *f = NULL;
         size_t size;
@@ -184,5 +196,6 @@ int unit_files_dropin(const Manifest *m, char **ret) {
                         return -EINVAL;
                 fprintf(f, "%s\n", *line);
         }
+        print_credentials(f, name, m->credentials);
         return finish(&f, &text, ret);
 }

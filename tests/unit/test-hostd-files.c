@@ -11,6 +11,7 @@
 
 #include "../../daemons/hostd/fs.h"
 #include "../../daemons/hostd/machine-root.h"
+#include "../../daemons/hostd/secret.h"
 #include "../../daemons/hostd/unit-files.h"
 
 static char directory[] = "/tmp/test-hostd-XXXXXX";
@@ -138,22 +139,77 @@ static void test_nspawn_file(void **state) {
 
 static void test_dropin(void **state) {
         char *resources[] = { (char *) "MemoryMax=1G", (char *) "CPUQuota=150%", NULL };
+        char *credentials[] = { (char *) "api-key", (char *) "k", NULL };
         char *evil[] = { (char *) "MemoryMax=1G\nExecStartPre=/bin/false", NULL };
         FunctionSpec functions[] = { { .timeout_usec = 3 * USEC_PER_SEC }, { .timeout_usec = 90 * USEC_PER_SEC } };
         Manifest m = { .functions = functions, .n_functions = 2, .resources = resources };
-        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL;
+        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL, *secrets = NULL;
 
-        assert_int_equal(unit_files_dropin(&m, &text), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, &text), 0);
         assert_true(has_line(text, "[Service]"));
         assert_true(has_line(text, "MemoryMax=1G"));
         assert_true(has_line(text, "CPUQuota=150%"));
         assert_true(has_line(text, "TimeoutStopSec=120000000us"));
         m.resources = evil;
-        assert_int_equal(unit_files_dropin(&m, &none), -EINVAL);
+        assert_int_equal(unit_files_dropin("shop", &m, &none), -EINVAL);
         m.resources = NULL;
         functions[0].timeout_usec = USEC_INFINITY;
-        assert_int_equal(unit_files_dropin(&m, &endless), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, &endless), 0);
         assert_true(has_line(endless, "TimeoutStopSec=900000000us"));
+        assert_null(strstr(endless, "SAND_CREDENTIALS"));
+        m.credentials = credentials;
+        assert_int_equal(unit_files_dropin("shop", &m, &secrets), 0);
+        assert_true(has_line(secrets, "Environment=\"SAND_CREDENTIALS=--load-credential=api-key:api-key --load-credential=k:k\""));
+        assert_true(has_line(secrets, "LoadCredentialEncrypted=api-key:/var/lib/sand/secrets/shop/api-key"));
+        assert_true(has_line(secrets, "LoadCredentialEncrypted=k:/var/lib/sand/secrets/shop/k"));
+}
+
+/* What is not encrypted here: the names, their files, and how much they are. */
+static void test_secrets(void **state) {
+        char *names[] = { (char *) "a", (char *) "b", NULL };
+        _cleanup_(strv_freep) char **none = NULL, **two = NULL;
+        _cleanup_(freep) char *large = malloc(1400 * 1024 + 1);
+        uint64_t usec = 0;
+
+        assert_non_null(large);
+        assert_int_equal(secret_list(dir_fd, "shop", &none), 0);
+        assert_int_equal(strv_length(none), 0);
+        assert_int_equal(fs_mkdir(dir_fd, "shop", 0700, getuid(), getgid()), 0);
+        assert_int_equal(fs_write(dir_fd, "shop/b", "x", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_write(dir_fd, "shop/a", "x", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(fs_write(dir_fd, "shop/.new-c", "x", 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_int_equal(secret_list(dir_fd, "shop", &two), 0);
+        assert_int_equal(strv_length(two), 2);
+        assert_string_equal(two[0], "a");
+        assert_true(secret_exists(dir_fd, "shop", "a"));
+        assert_false(secret_exists(dir_fd, "shop", "c"));
+        assert_int_equal(secret_set_usec(dir_fd, "shop", "a", &usec), 0);
+        assert_true(usec / USEC_PER_SEC + 60 > (uint64_t) time(NULL));
+        assert_int_equal(secret_set_usec(dir_fd, "shop", "c", &usec), -ENOENT);
+
+        assert_int_equal(secret_commit(dir_fd, "shop", "c"), 0);
+        assert_true(secret_exists(dir_fd, "shop", "c"));
+        assert_false(fs_exists(dir_fd, "shop/.new-c"));
+        assert_int_equal(secret_commit(dir_fd, "shop", "c"), -ENOENT);
+        assert_true(secret_exists(dir_fd, "shop", "c"));
+
+        /* 1 MiB, in base64 */
+        memset(large, 'x', 1400 * 1024);
+        large[1390 * 1024] = 0;
+        assert_true(secrets_fit(dir_fd, "shop", names, NULL));
+        assert_int_equal(fs_write(dir_fd, "shop/.new-a", large, 0600, (uid_t) -1, (gid_t) -1), 1);
+        assert_true(secrets_fit(dir_fd, "shop", names, NULL));
+        assert_true(secrets_fit(dir_fd, "shop", names, "b"));
+        assert_false(secrets_fit(dir_fd, "shop", names, "a"));
+
+        assert_int_equal(secret_discard(dir_fd, "shop", "a"), 1);
+        assert_true(secret_exists(dir_fd, "shop", "a"));
+        assert_int_equal(secret_remove(dir_fd, "shop", "a"), 1);
+        assert_int_equal(secret_remove(dir_fd, "shop", "a"), 0);
+        assert_int_equal(secret_remove(dir_fd, "shop", "b"), 1);
+        assert_int_equal(secret_remove(dir_fd, "shop", "c"), 1);
+        assert_false(fs_exists(dir_fd, "shop"));
+        assert_int_equal(secret_remove(dir_fd, "shop", "c"), 0);
 }
 
 static void test_passwd(void **state) {
@@ -224,6 +280,7 @@ int main(void) {
                 cmocka_unit_test(test_remove_tree_stays_inside),
                 cmocka_unit_test(test_nspawn_file),
                 cmocka_unit_test(test_dropin),
+                cmocka_unit_test(test_secrets),
                 cmocka_unit_test(test_passwd),
                 cmocka_unit_test(test_root_of_others_is_not_touched),
                 cmocka_unit_test(test_root),
