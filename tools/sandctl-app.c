@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "bundle.h"
@@ -73,38 +72,6 @@ int verb_check(int argc, char **argv) {
         return EXIT_SUCCESS;
 }
 
-/* Everything from `fd` into a sealed memfd, which hostd can read and nobody can change. */
-static int seal_copy(int fd, int *ret_fd) {
-        static const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-        _cleanup_(closep) int memfd = memfd_create("bundle", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        uint8_t buffer[64 * 1024];
-        uint64_t total = 0;
-        ssize_t n;
-
-        if (memfd < 0)
-                return -errno;
-        while ((n = read(fd, buffer, sizeof(buffer))) != 0) {
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                total += (uint64_t) n;
-                if (total > BUNDLE_SIZE_MAX)
-                        return -EFBIG;
-                for (ssize_t done = 0, w; done < n; done += w) {
-                        w = write(memfd, buffer + done, (size_t) (n - done));
-                        if (w < 0)
-                                return -errno;
-                }
-        }
-        if (total == 0)
-                return -ENODATA;
-        if (fcntl(memfd, F_ADD_SEALS, seals) < 0)
-                return -errno;
-        *ret_fd = TAKE_FD(memfd);
-        return 0;
-}
-
 static int pack_file(const char *path, int *ret_fd) {
         _cleanup_(closep) int opened = -EBADF;
         int fd = STDIN_FILENO, r;
@@ -115,8 +82,8 @@ static int pack_file(const char *path, int *ret_fd) {
                         return fail_errno(-errno, "%s: %m", path);
         } else if (isatty(fd))
                 return fail(SAND_ERROR_USAGE, "Standard input is a terminal; expected a tar of a bundle.");
-        r = seal_copy(fd, ret_fd);
-        if (r == -ENODATA)
+        r = memfd_copy_sealed("bundle", fd, BUNDLE_SIZE_MAX, ret_fd);
+        if (r >= 0 && lseek(*ret_fd, 0, SEEK_END) == 0)
                 return fail(SAND_ERROR_INVALID_BUNDLE, "%s: empty; expected a tar of a bundle.", path);
         return r < 0 ? fail_errno(r, "%s: %s", path, strerror(-r)) : 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sandctl-bus.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "log.h"
 #include "protocol.h"
@@ -76,6 +78,48 @@ int peer_bus_open(const char *path, sd_bus **ret) {
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(bus);
+        return 0;
+}
+
+int memfd_seal(int fd) {
+        return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0 ? -errno : 0;
+}
+
+static int copy(int from, int to, uint64_t max, uint8_t *buffer, size_t size) {
+        uint64_t total = 0;
+        ssize_t n;
+
+        while ((n = read(from, buffer, size)) != 0) {
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                total += (uint64_t) n;
+                if (total > max)
+                        return -EFBIG;
+                for (ssize_t done = 0, w; done < n; done += w) {
+                        w = write(to, buffer + done, (size_t) (n - done));
+                        if (w < 0)
+                                return -errno;
+                }
+        }
+        return 0;
+}
+
+int memfd_copy_sealed(const char *name, int fd, uint64_t max, int *ret_fd) {
+        _cleanup_(closep) int memfd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        uint8_t buffer[64 * 1024];
+        int r;
+
+        if (memfd < 0)
+                return -errno;
+        r = copy(fd, memfd, max, buffer, sizeof(buffer));
+        explicit_bzero(buffer, sizeof(buffer)); /* it may have been a secret */
+        if (r >= 0)
+                r = memfd_seal(memfd);
+        if (r < 0)
+                return r;
+        *ret_fd = TAKE_FD(memfd);
         return 0;
 }
 

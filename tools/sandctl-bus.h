@@ -16,6 +16,11 @@ int fail_bus(int r, const sd_bus_error *error, const char *format, ...) _printf_
 /* A connection to one of a machine's sockets. Negative errno. */
 int peer_bus_open(const char *path, sd_bus **ret);
 
+/* What goes over the bus as a descriptor: all that `fd` has to give, in a memfd that nobody can change any more.
+ * -EFBIG: it is more than `max` bytes. */
+int memfd_copy_sealed(const char *name, int fd, uint64_t max, int *ret_fd);
+int memfd_seal(int fd);
+
 /* What systemd says of a unit; one that is not there is "not-found" in `load`. */
 typedef struct UnitState {
         char *active, *sub, *load, *status_text; /* status_text: of services; may be NULL */

@@ -227,6 +227,27 @@ int dev_publish(Dev *d, const Manifest *m) {
         return catalogue_publish(d->catalogue_fd, m, d->name, "dev", "dev", 0);
 }
 
+/* As a deployment does. The supervisor finds the directory in its environment. */
+static int check_credentials(const Manifest *m) {
+        const char *dir;
+
+        if (arg_credentials && setenv("CREDENTIALS_DIRECTORY", arg_credentials, 1) < 0)
+                return fail_errno(-errno, "Out of memory.");
+        dir = getenv("CREDENTIALS_DIRECTORY");
+        for (char **c = m->credentials; c && *c; c++) {
+                _cleanup_(freep) char *path = NULL;
+
+                if (!dir)
+                        return fail(SAND_ERROR_INVALID_BUNDLE, "The functions read the secret \"%s\"; say by --credentials=DIR where a "
+                                    "file of that name is.", *c);
+                if (asprintf(&path, "%s/%s", dir, *c) < 0)
+                        return fail_errno(-ENOMEM, "Out of memory.");
+                if (access(path, R_OK) < 0)
+                        return fail(SAND_ERROR_INVALID_BUNDLE, "The functions read the secret \"%s\"; %s: %m", *c, path);
+        }
+        return 0;
+}
+
 int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
         _cleanup_(manifest_freep) Manifest *m = NULL;
         _cleanup_(dev_freep) Dev *d = calloc(1, sizeof(Dev));
@@ -239,6 +260,9 @@ int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
         if (d->dir_fd < 0)
                 return fail_errno(-errno, "%s: %m", dir);
         r = bundle_check(dir, d->dir_fd, &m);
+        if (r != 0)
+                return r;
+        r = check_credentials(m);
         if (r != 0)
                 return r;
         d->dir = realpath(dir, NULL);

@@ -20,7 +20,7 @@
 JsonMode arg_json;
 bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
-        *arg_since, *arg_until, *arg_execution, *arg_output;
+        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials;
 uint64_t arg_timeout_usec = USEC_INFINITY;
 
 static bool arg_help;
@@ -29,7 +29,7 @@ typedef enum OptionId {
         OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
         OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
-        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT,
+        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS,
         _OPTION_MAX,
 } OptionId;
 
@@ -63,7 +63,7 @@ static const Option options[_OPTION_MAX] = {
                            .flag = &arg_quiet, .value = true, .everywhere = true },
         [OPTION_NAME] = { "name", 0, "NAME", "Deploy under this name instead of the bundle's",
                           .string = &arg_name },
-        [OPTION_KEEP_STATE] = { "keep-state", 0, NULL, "Keep what the application wrote to /state",
+        [OPTION_KEEP_STATE] = { "keep-state", 0, NULL, "Keep what the application wrote to /state, and its secrets",
                                 .flag = &arg_keep_state, .value = true },
         [OPTION_DATA] = { "data", 'd', "STRING", "The event, as it stands here", .string = &arg_data },
         [OPTION_FILE] = { "file", 0, "FILE", "The event, read from a file (-: standard input)",
@@ -86,6 +86,8 @@ static const Option options[_OPTION_MAX] = {
                                .string = &arg_execution },
         [OPTION_OUTPUT] = { "output", 'o', "FORMAT", "journalctl's format: cat, short-iso, json, ...",
                             .string = &arg_output },
+        [OPTION_CREDENTIALS] = { "credentials", 0, "DIR", "Where the functions' secrets are, a file for each",
+                                 .string = &arg_credentials },
 };
 
 typedef struct Verb {
@@ -106,12 +108,13 @@ static const Verb verbs[] = {
           "Examples:\n"
           "  sandctl check\n"
           "  sandctl check thumbnails && sandctl deploy thumbnails" },
-        { "run", "[DIR]", 0, 1, " listen ", verb_run, "Serve a bundle from its folder, for development",
+        { "run", "[DIR]", 0, 1, " listen credentials ", verb_run, "Serve a bundle from its folder, for development",
           "Runs the functions of DIR (default: the current directory) in the foreground, with the same\n"
           "supervisor, workers and HTTP gateway that serve them on a host, but without root, machine or\n"
           "installation. What the functions print appears here. When a file of the bundle changes it is\n"
           "checked and loaded anew; if that fails, the code loaded before goes on. Ctrl-C ends it.\n\n"
-          "Without --listen the first free port from 8080 on is taken. Only loopback addresses are served.\n\n"
+          "Without --listen the first free port from 8080 on is taken. Only loopback addresses are served.\n"
+          "Secrets are the files of the directory --credentials, or else $CREDENTIALS_DIRECTORY.\n\n"
           "Examples:\n"
           "  sandctl run /usr/lib/sand/examples/hello-python\n"
           "  sandctl run . --listen 127.0.0.1:9000\n"
@@ -129,8 +132,8 @@ static const Verb verbs[] = {
           "  tar c -C build . | sandctl deploy -\n"
           "  sandctl -H root@web1 deploy .", .remote = false },
         { "remove", "APP...", 1, -1, " keep-state ", verb_remove, "Stop and remove applications",
-          "Stops each APP's machine, and removes its versions, its units and what it wrote to /state.\n"
-          "With --keep-state the latter is left in /var/lib/sand/state/APP, for a later deployment.\n\n"
+          "Stops each APP's machine, and removes its versions, its units, its secrets and what it wrote to\n"
+          "/state. With --keep-state the latter two are left for a later deployment.\n\n"
           "Examples:\n"
           "  sandctl remove thumbnails\n"
           "  sandctl remove --keep-state shop billing" },
@@ -155,7 +158,7 @@ static const Verb verbs[] = {
           "  sandctl status\n"
           "  sandctl status thumbnails -n 50\n"
           "  sandctl status thumbnails -j | jq .supervisor", .remote = true },
-        { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose ", verb_invoke,
+        { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose credentials ", verb_invoke,
           "Send one event to a function and print the result",
           "TARGET is APP/FUNCTION; or DIR/FUNCTION, where DIR begins with . or /, which runs the function\n"
           "from that folder with no daemon and no root. The result goes to standard output as it is,\n"
@@ -176,6 +179,20 @@ static const Verb verbs[] = {
           "  sandctl logs thumbnails -f\n"
           "  sandctl logs thumbnails/resize -n 100 -S -1h\n"
           "  sandctl logs thumbnails --execution 0f3a...  -o verbose", .remote = true },
+        { "secret", "[list|set|remove] [APP [NAME]]", 0, -1, " ", verb_secret, "Set, list and remove the secrets of applications",
+          "secret [list [APP]]          Names, when each was set, and which functions read it\n"
+          "secret set APP NAME          Takes the value from standard input, or asks for it on a terminal\n"
+          "secret remove APP NAME...    Removes secrets that no function of the deployed version reads\n\n"
+          "A function whose \"credentials\" in sand.json list NAME finds the value, byte for byte, in the file\n"
+          "$CREDENTIALS_DIRECTORY/NAME; no other function does. A value that is set anew is there for the next\n"
+          "event; nothing is restarted. Set secrets before you deploy what reads them. A value has at most\n"
+          "768 KiB, is stored encrypted by systemd-creds, and is never shown again.\n\n"
+          "Needs root, or polkit's consent (org.sand.host1.secrets; to list: org.sand.host1.inspect).\n\n"
+          "Examples:\n"
+          "  sandctl secret set shop api-key\n"
+          "  pass show shop/api-key | sandctl secret set shop api-key\n"
+          "  sandctl secret set shop tls.key < tls.key\n"
+          "  sandctl secret list shop --json=short" },
         { "shell", "APP [COMMAND...]", 1, -1, " ", verb_shell, "Open a shell in an application's machine",
           "Enters the machine of APP as its root (no more than a user's rights on the host), and runs\n"
           "COMMAND or /bin/sh there, in the directory of the current version. An idle machine is started\n"
@@ -188,7 +205,7 @@ static const Verb verbs[] = {
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "new", "build", "edit", "versions", "rollback", "execution", "dead-letter", "secret", "token", "host",
+        "new", "build", "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
         "peer", "task", "trigger", NULL,
 };
 

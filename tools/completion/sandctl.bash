@@ -22,6 +22,12 @@ __sandctl_functions() {
 for name in json.load(sys.stdin).get("functions", {}): print(sys.argv[1] + "/" + name)' "$1" 2>/dev/null
 }
 
+# Names of an application's secrets, for who may list them without being asked for a password.
+__sandctl_secrets() {
+        sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off secret list "$1" 2>/dev/null |
+                awk '{ print $2 }'
+}
+
 # DIR/FUNCTION of the bundle in a folder. The bundle's JSON may hold comments: a line that looks like a
 # function is enough for a suggestion.
 __sandctl_folder_functions() {
@@ -50,14 +56,14 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='check run deploy remove list show status invoke logs shell'
+        local verbs='check run deploy remove list show status invoke logs secret shell'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
-                [run]='--listen=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
-                [invoke]='--data= --file= --content-type= --timeout= --verbose'
+                [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
+                [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials='
                 [logs]='--follow --lines= --since= --until= --execution= --output='
         )
-        local verb= host= word i
+        local verb= host= word i words=()
 
         # "--option=value" is three words to readline.
         if [[ $cur == '=' ]]; then
@@ -73,13 +79,13 @@ _sandctl() {
                         [[ $host == '=' ]] && host=${COMP_WORDS[++i + 1]}
                         ((i++))
                         ;;
-                --json | --name | --listen | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
+                --json | --name | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
                         --since | -S | --until | -U | --execution | --output | -o)
                         [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
                         ((i++))
                         ;;
                 -* | =) ;;
-                *) [[ $verb ]] || verb=$word ;;
+                *) [[ $verb ]] && words+=("$word") || verb=$word ;;
                 esac
         done
 
@@ -87,6 +93,11 @@ _sandctl() {
         case $prev in
         --json) COMPREPLY=($(compgen -W 'pretty short off' -- "$cur")); return ;;
         --host | -H) COMPREPLY=($(compgen -A hostname -- "$cur")); return ;;
+        --credentials)
+                compopt -o filenames
+                COMPREPLY=($(compgen -d -- "$cur"))
+                return
+                ;;
         --file)
                 compopt -o filenames
                 COMPREPLY=($(compgen -f -- "$cur"))
@@ -124,6 +135,13 @@ _sandctl() {
                 COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur"))
                 ;;
         invoke | logs) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
+        secret)
+                case ${#words[@]},${words[0]} in
+                0,) COMPREPLY=($(compgen -W 'list set remove' -- "$cur")) ;;
+                1,*) COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur")) ;;
+                *,set | *,remove) COMPREPLY=($(compgen -W "$(__sandctl_secrets "${words[1]}" "$host")" -- "$cur")) ;;
+                esac
+                ;;
         esac
 }
 
