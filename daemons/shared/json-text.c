@@ -56,8 +56,7 @@ static int syntax_error(Scanner *s, const char *expected) {
         else
                 (void) snprintf(found, sizeof(found), "'%.*s'", (int) l, s->p);
 
-        r = problems_add(s->problems, s->file, NULL, s->line, "column %u: found %s, expected %s",
-                         column, found, expected);
+        r = problems_add_at(s->problems, s->file, s->line, column, "found %s, expected %s", found, expected);
         return r < 0 ? r : -EBADMSG;
 }
 

@@ -61,7 +61,7 @@ typedef struct Manifest {
 typedef struct Problem {
         char *file;     /* relative to the bundle */
         char *pointer;  /* RFC 6901; "" is the document; NULL where there is none (syntax error) */
-        unsigned line;  /* 1...; 0: not known */
+        unsigned line, column; /* 1...; 0: not known */
         char *message;  /* what was found and what is expected */
 } Problem;
 
@@ -72,7 +72,10 @@ typedef struct Problems {
 
 int problems_add(Problems *p, const char *file, const char *pointer, unsigned line,
                  const char *format, ...) _printf_(5, 6);
-/* "sand.json:12: /functions/resize/timeout: found ..., expected ...\n" for each. Caller frees. */
+/* Where there is no value to point at: the place in the text. */
+int problems_add_at(Problems *p, const char *file, unsigned line, unsigned column, const char *format, ...) _printf_(5, 6);
+/* As compilers write it, for each: "sand.json:12: /functions/resize/timeout: found ..., expected ...\n",
+ * "sand.json:3:5: found ..., expected ...\n". Caller frees. */
 char *problems_to_string(const Problems *p);
 void problems_done(Problems *p);
 

@@ -33,25 +33,17 @@ static void problem_done(Problem *p) {
         *p = (Problem) {};
 }
 
-int problems_add(Problems *p, const char *file, const char *pointer, unsigned line,
-                 const char *format, ...) {
+static int add(Problems *p, const char *file, const char *pointer, unsigned line, unsigned column,
+               const char *format, va_list ap) {
+        Problem new = { .line = line, .column = column }, *grown;
+        bool last = p->n == PROBLEMS_MAX - 1;
         char message[PROBLEM_TEXT_MAX];
-        bool last;
-        va_list ap;
-        Problem new = { .line = line }, *grown;
-
-        assert(p);
-        assert(format);
 
         if (p->n >= PROBLEMS_MAX)
                 return 0;
-        last = p->n == PROBLEMS_MAX - 1;
         if (last)
-                new.line = 0;
-
-        va_start(ap, format);
+                new.line = new.column = 0;
         (void) vsnprintf(message, sizeof(message), format, ap);
-        va_end(ap);
 
         grown = realloc(p->items, (p->n + 1) * sizeof(Problem));
         if (!grown)
@@ -66,6 +58,33 @@ int problems_add(Problems *p, const char *file, const char *pointer, unsigned li
         }
         p->items[p->n++] = new;
         return 0;
+}
+
+int problems_add(Problems *p, const char *file, const char *pointer, unsigned line,
+                 const char *format, ...) {
+        va_list ap;
+        int r;
+
+        assert(p);
+        assert(format);
+
+        va_start(ap, format);
+        r = add(p, file, pointer, line, 0, format, ap);
+        va_end(ap);
+        return r;
+}
+
+int problems_add_at(Problems *p, const char *file, unsigned line, unsigned column, const char *format, ...) {
+        va_list ap;
+        int r;
+
+        assert(p);
+        assert(format);
+
+        va_start(ap, format);
+        r = add(p, file, NULL, line, column, format, ap);
+        va_end(ap);
+        return r;
 }
 
 char *problems_to_string(const Problems *p) {
@@ -85,6 +104,8 @@ char *problems_to_string(const Problems *p) {
                         (void) fputs(item->file, f);
                 if (item->line > 0)
                         (void) fprintf(f, ":%u", item->line);
+                if (item->column > 0)
+                        (void) fprintf(f, ":%u", item->column);
                 if (item->file)
                         (void) fputs(": ", f);
                 if (!isempty(item->pointer))
