@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "macro.h"
@@ -100,4 +101,40 @@ const char *nearest_word(const char *s, word_at_t word_at, const void *words) {
                 }
         }
         return best;
+}
+
+/* A line of a traceback, `  File "/app/hello.py", line 3, in handle`: the path and the number. */
+static bool traceback_line(const char *s, const char **ret_path, size_t *ret_length, unsigned long *ret_line) {
+        const char *path, *end, *number;
+        char *after;
+
+        path = startswith(s + strspn(s, " "), "File \"");
+        if (!path)
+                return false;
+        end = path + strcspn(path, "\"\n");
+        number = startswith(end, "\", line ");
+        if (!number)
+                return false;
+        *ret_line = strtoul(number, &after, 10);
+        *ret_path = path;
+        *ret_length = (size_t) (end - path);
+        return after > number;
+}
+
+bool traceback_place(const char *trace, const char *bundle, char *buf, size_t size) {
+        size_t n = strlen(bundle), length;
+        unsigned long line;
+        bool found = false;
+        const char *path;
+
+        for (const char *s = trace; s; s = strchr(s, '\n')) {
+                s += *s == '\n';
+                if (!traceback_line(s, &path, &length, &line) || length <= n + 1 ||
+                    strncmp(path, bundle, n) != 0 || path[n] != '/' || startswith(path + n + 1, "vendor/"))
+                        continue;
+                (void) snprintf(buf, size, "%.*s:%lu", (int) (length - n - 1), path + n + 1, line);
+                text_make_printable(buf);
+                found = true;
+        }
+        return found;
 }

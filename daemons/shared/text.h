@@ -18,3 +18,7 @@ typedef const char *(*word_at_t)(const void *words, size_t i);
 
 /* The word nearest to `s`, or NULL when none is near enough to have been meant. */
 const char *nearest_word(const char *s, word_at_t word_at, const void *words);
+
+/* The last place of a Python traceback that is in the bundle, "hello.py:3": where its author looks first. What is in
+ * vendor/ is others' code. False: there is none. */
+bool traceback_place(const char *trace, const char *bundle, char *buf, size_t size);

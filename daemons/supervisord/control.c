@@ -12,6 +12,7 @@
 #include "log.h"
 #include "payload.h"
 #include "protocol.h"
+#include "text.h"
 #include "worker.h"
 
 /* A version that is being loaded, or is loaded and waits for Reload. */
@@ -87,9 +88,14 @@ static int prepare_finish(Prepare *p) {
         return 0;
 }
 
+/* The bundle, as the function's code sees it. */
+static const char *bundle_seen(const Prepare *p) {
+        return p->supervisor->sandbox.machine ? "/app" : p->version->path;
+}
+
 static void on_worker(Worker *w, const Failure *failure, void *userdata) {
         Prepare *p = userdata;
-        char text[1024];
+        char text[1024], place[256];
         Failure named;
 
         if (!p)
@@ -100,8 +106,12 @@ static void on_worker(Worker *w, const Failure *failure, void *userdata) {
                 return;
         }
         named = *failure;
-        (void) snprintf(text, sizeof(text), "%s: %s%s%s", w->spec->name, strempty(failure->error),
-                        isempty(failure->error) ? "" : ": ", failure->message);
+        if (failure->cause && traceback_place(failure->cause, bundle_seen(p), place, sizeof(place)))
+                (void) snprintf(text, sizeof(text), "%s: %s: %s; the function \"%s\" does not load", place,
+                                strempty(failure->error), failure->message, w->spec->name);
+        else
+                (void) snprintf(text, sizeof(text), "%s: %s%s%s", w->spec->name, strempty(failure->error),
+                                isempty(failure->error) ? "" : ": ", failure->message);
         named.kind = SAND_ERROR_LOAD_FAILED;
         named.message = text;
         prepare_fail(p, &named);
