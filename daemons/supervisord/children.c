@@ -15,6 +15,7 @@
 #define BUCKETS 256U
 #define STRANGERS_MAX 1024U
 #define FORKS_MAX 4096U
+#define LIST_MAX 16384
 
 typedef struct Stranger {
         pid_t pid;
@@ -60,19 +61,25 @@ static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, voi
         }
 }
 
+static int open_list(void) {
+        char path[64];
+        int fd;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int) gettid());
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 int children_new(sd_event *event, Children **ret) {
         Children *c;
-        char path[64];
         sigset_t mask;
         int r;
 
         c = calloc(1, sizeof(Children));
         if (!c)
                 return -ENOMEM;
-        (void) snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int) gettid());
-        c->list_fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (c->list_fd < 0) {
-                r = -errno;
+        c->list_fd = r = open_list();
+        if (r < 0) {
                 children_free(c);
                 return r;
         }
@@ -174,22 +181,28 @@ static bool is_zombie(pid_t pid) {
         return waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG | WNOWAIT) >= 0 && si.si_pid == pid;
 }
 
+/* The list is complete as far as it goes: what does not fit is met by the next look. False: there is none. */
+static bool read_list(int fd, char text[static LIST_MAX]) {
+        ssize_t n = pread(fd, text, LIST_MAX - 1, 0);
+
+        if (n <= 0)
+                return false;
+        text[n] = 0;
+        if (n == LIST_MAX - 1) /* the last number may be cut */
+                *strrchr(text, ' ') = 0;
+        return true;
+}
+
 bool children_sweep(Children *c) {
         Stranger before[STRANGERS_MAX];
         size_t n_before = c->n_strangers;
-        char text[16384];
+        char text[LIST_MAX];
         uint64_t oldest;
-        ssize_t n;
 
-        /* The list is complete as far as it goes: what does not fit is met by the next sweep. */
-        n = pread(c->list_fd, text, sizeof(text) - 1, 0);
-        if (n <= 0) {
+        if (!read_list(c->list_fd, text)) {
                 c->n_strangers = 0;
                 return false;
         }
-        text[n] = 0;
-        if (n == (ssize_t) sizeof(text) - 1) /* the last number may be cut */
-                *strrchr(text, ' ') = 0;
 
         memcpy(before, c->strangers, n_before * sizeof(Stranger));
         c->n_strangers = 0;
@@ -203,4 +216,19 @@ bool children_sweep(Children *c) {
                         kill_pid(pid);
         }
         return c->n_strangers > 0;
+}
+
+void children_end(void) {
+        _cleanup_(closep) int fd = open_list();
+        char text[LIST_MAX];
+
+        while (read_list(fd, text)) {
+                for (char *save = NULL, *t = strtok_r(text, " \n", &save); t; t = strtok_r(NULL, " \n", &save))
+                        (void) kill((pid_t) strtol(t, NULL, 10), SIGKILL); /* not reaped: the number is its own */
+                /* One at least ends, and leaves its own children to us. */
+                if (waitpid(-1, NULL, 0) < 0 && errno != EINTR)
+                        return;
+                while (waitpid(-1, NULL, WNOHANG) > 0)
+                        ;
+        }
 }

@@ -38,5 +38,9 @@ void child_kill(const Child *child);
 uint64_t children_fork_begin(Children *c);
 void children_fork_end(Children *c, uint64_t ticket);
 
+/* At the end of a supervisor that is not PID 1: kills and reaps all children, and theirs that come here then. Nobody
+ * learns of it, so there must be nobody left who knows a child. */
+void children_end(void);
+
 /* Kills the children that nobody made. True while some are left or undecided: sweep again soon. */
 bool children_sweep(Children *c);

@@ -450,6 +450,16 @@ void supervisor_stop(Supervisor *s) {
         supervisor_check_stop(s);
 }
 
+void supervisor_flush_output(Supervisor *s) {
+        for (Function *f = s->functions; f; f = f->next)
+                if (f->worker)
+                        output_drain(&f->worker->output);
+        for (Instance *i = s->busy.first; i; i = i->next)
+                output_drain(&i->output);
+        for (Instance *i = s->ended.first; i; i = i->next)
+                output_drain(&i->output);
+}
+
 /* Connections for control hold nothing: their callers learn the end by the end of file. */
 static bool connections_are_done(const Supervisor *s) {
         for (const Connection *c = s->connections; c; c = c->next)

@@ -70,14 +70,19 @@ static int parse_argv(int argc, char *argv[]) {
 }
 
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata) {
+        Supervisor *s = userdata;
+
         log_info("Received SIG%s, stopping", si->ssi_signo == (unsigned) SIGRTMIN + 4
                                                      ? "RTMIN+4"
                                                      : strempty(sigabbrev_np((int) si->ssi_signo)));
-        supervisor_stop(userdata);
+        if (arg_run && si->ssi_signo == SIGINT)
+                return sd_event_exit(s->event, 0);
+        supervisor_stop(s);
         return 0;
 }
 
-/* machinectl poweroff sends SIGRTMIN+4, machinectl reboot SIGINT, systemctl stop SIGTERM. */
+/* machinectl poweroff sends SIGRTMIN+4, machinectl reboot SIGINT, systemctl stop SIGTERM. A developer's Ctrl-C waits for
+ * nothing. */
 static int add_signals(Supervisor *s) {
         const int signals[] = { SIGTERM, SIGINT, SIGRTMIN + 4 };
         sigset_t mask;
@@ -158,9 +163,15 @@ static int run(int argc, char *argv[]) {
         r = sd_event_loop(s->event);
         if (r < 0)
                 return log_error_errno(r, "The event loop failed: %m");
+        if (arg_run)
+                supervisor_flush_output(s);
         return 0;
 }
 
 int main(int argc, char *argv[]) {
-        return run(argc, argv) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        int r = run(argc, argv);
+
+        if (arg_run) /* a machine ends with its PID 1 */
+                children_end();
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
