@@ -62,14 +62,15 @@ static int pass_fds(const int *fds, int n) {
         return setenv("LISTEN_PID", text, 1) < 0 ? -errno : 0;
 }
 
-static int child_setup(pid_t parent, const int *fds, int n_fds, int output) {
+static int child_setup(pid_t parent, int death_signal, const int *fds, int n_fds, int output,
+                       const char *log_level) {
         static const char *const not_ours[] = {
                 "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDNAMES",
         };
         int null;
 
         /* A process group of its own: the terminal's Ctrl-C is sandctl's, which ends it in order. */
-        if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+        if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, death_signal) < 0)
                 return -errno;
         if (getppid() != parent)
                 return -ESRCH;
@@ -80,13 +81,13 @@ static int child_setup(pid_t parent, const int *fds, int n_fds, int output) {
                 return -errno;
         for (size_t i = 0; i < ELEMENTSOF(not_ours); i++)
                 (void) unsetenv(not_ours[i]);
-        /* Among what functions print, of the daemons' own words only what a developer must know. */
-        if (setenv("SAND_LOG_LEVEL", "notice", 0) < 0)
+        if (setenv("SAND_LOG_LEVEL", log_level, 0) < 0)
                 return -errno;
         return pass_fds(fds, n_fds);
 }
 
-static int spawn(const char *program, char *const *argv, const int *fds, int n_fds, int output, pid_t *ret) {
+static int spawn(const char *program, char *const *argv, int death_signal, const int *fds, int n_fds,
+                 int output, const char *log_level, pid_t *ret) {
         _cleanup_(freep) char *path = NULL;
         pid_t parent = getpid(), pid;
         sigset_t none;
@@ -101,7 +102,7 @@ static int spawn(const char *program, char *const *argv, const int *fds, int n_f
         if (pid < 0)
                 return fail_errno(-errno, "Failed to fork: %m");
         if (pid == 0) {
-                r = child_setup(parent, fds, n_fds, output);
+                r = child_setup(parent, death_signal, fds, n_fds, output, log_level);
                 if (r >= 0) {
                         (void) sigemptyset(&none);
                         (void) sigprocmask(SIG_SETMASK, &none, NULL);
@@ -115,11 +116,11 @@ static int spawn(const char *program, char *const *argv, const int *fds, int n_f
         return 0;
 }
 
-int dev_start_supervisor(Dev *d, int output) {
+int dev_start_supervisor(Dev *d, int output, const char *log_level) {
         const int fds[] = { d->app_fd, d->control_fd };
         char *argv[] = { (char *) "sand-supervisord", (char *) "--run", d->dir, NULL };
 
-        return spawn("sand-supervisord", argv, fds, 2, output, &d->supervisor);
+        return spawn("sand-supervisord", argv, SIGINT, fds, 2, output, log_level, &d->supervisor);
 }
 
 int dev_start_gateway(Dev *d, int listen_fd) {
@@ -131,11 +132,11 @@ int dev_start_gateway(Dev *d, int listen_fd) {
                 (char *) "sand-gatewayd", (char *) "--catalogue", catalogue, (char *) "--app-sockets", sockets,
                 (char *) "--quiet", NULL,
         };
-        return spawn("sand-gatewayd", argv, &listen_fd, 1, -1, &d->gateway);
+        return spawn("sand-gatewayd", argv, SIGTERM, &listen_fd, 1, -1, "notice", &d->gateway);
 }
 
 /* Ends and reaps one child. It may have been reaped already: then waitid() says so. */
-static void stop(pid_t *pid) {
+static void stop(pid_t *pid, int sig) {
         _cleanup_(closep) int fd = -EBADF;
         siginfo_t si;
 
@@ -145,7 +146,7 @@ static void stop(pid_t *pid) {
         if (fd >= 0) {
                 struct pollfd p = { .fd = fd, .events = POLLIN };
 
-                (void) pidfd_send_signal(fd, SIGTERM, NULL, 0);
+                (void) pidfd_send_signal(fd, sig, NULL, 0);
                 if (poll(&p, 1, STOP_TIMEOUT_MSEC) == 0)
                         (void) pidfd_send_signal(fd, SIGKILL, NULL, 0);
                 (void) waitid(P_PIDFD, (id_t) fd, &si, WEXITED);
@@ -158,17 +159,52 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
         return 0;
 }
 
+static int keep(const char *tmp, int fd) {
+        sigset_t all;
+        char c;
+
+        /* What ends the others does not end it, and it holds nothing that is theirs. */
+        (void) sigfillset(&all);
+        (void) sigprocmask(SIG_SETMASK, &all, NULL);
+        (void) setsid();
+        (void) dup2(fd, STDIN_FILENO);
+        (void) close_range(STDIN_FILENO + 1, ~0U, 0);
+        while (read(STDIN_FILENO, &c, 1) < 0 && errno == EINTR)
+                ;
+        (void) nftw(tmp, remove_entry, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        return EXIT_SUCCESS;
+}
+
+static int start_keeper(Dev *d) {
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        d->keeper = fork();
+        if (d->keeper == 0) {
+                (void) close(fds[1]);
+                _exit(keep(d->tmp, fds[0]));
+        }
+        r = d->keeper < 0 ? -errno : 0;
+        if (r < 0)
+                (void) rmdir(d->tmp);
+        (void) close(fds[0]);
+        d->keeper_fd = fds[1];
+        return r;
+}
+
 Dev *dev_free(Dev *d) {
         if (!d)
                 return NULL;
-        stop(&d->gateway);
-        stop(&d->supervisor);
+        stop(&d->gateway, SIGTERM);
+        stop(&d->supervisor, d->interrupted ? SIGINT : SIGTERM);
         safe_close(d->app_fd);
         safe_close(d->control_fd);
         safe_close(d->catalogue_fd);
         safe_close(d->dir_fd);
-        if (d->tmp)
-                (void) nftw(d->tmp, remove_entry, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        safe_close(d->keeper_fd);
+        if (d->keeper > 0)
+                (void) waitpid(d->keeper, NULL, 0);
         free(d->dir);
         free(d->name);
         free(d->tmp);
@@ -204,6 +240,9 @@ static int make_places(Dev *d) {
         if (!mkdtemp(template))
                 return -errno;
         d->tmp = TAKE_PTR(template);
+        r = start_keeper(d);
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 _cleanup_(freep) char *path = NULL;
 
@@ -255,7 +294,7 @@ int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
 
         if (!d)
                 return fail_errno(-ENOMEM, "Out of memory.");
-        d->dir_fd = d->app_fd = d->control_fd = d->catalogue_fd = -EBADF;
+        d->dir_fd = d->app_fd = d->control_fd = d->catalogue_fd = d->keeper_fd = -EBADF;
         d->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (d->dir_fd < 0)
                 return fail_errno(-errno, "%s: %m", dir);

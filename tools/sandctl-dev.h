@@ -2,7 +2,8 @@
 #pragma once
 
 /* An application served from its folder: the unchanged supervisor and gateway as children, with the sockets
- * that systemd would pass them, in a temporary directory. They and it do not outlive this process. */
+ * that systemd would pass them, in a temporary directory. They and it do not outlive this process, not even if it is
+ * killed: the kernel tells the children, and a process that does nothing else waits to remove the directory. */
 
 #include <sys/types.h>
 
@@ -16,17 +17,21 @@ typedef struct Dev {
         int app_fd, control_fd;   /* listening: whoever connects while no supervisor runs, waits */
         int catalogue_fd;
         pid_t supervisor, gateway; /* 0: not running */
+        pid_t keeper;              /* removes `tmp` at the end of file of ... */
+        int keeper_fd;
+        bool interrupted;          /* the end is not to wait for events that run */
 } Dev;
 
 /* Reads and checks the bundle, makes directory and sockets. 0, or the exit status after the complaint. */
 int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest);
-/* Stops the children (SIGTERM, after a few seconds SIGKILL) and removes the directory. */
+/* Stops the children (after a few seconds by SIGKILL) and removes the directory. */
 Dev *dev_free(Dev *d);
 DEFINE_POINTER_CLEANUP(Dev *, dev_free);
 
 int dev_publish(Dev *d, const Manifest *m);
-/* `output`: where the functions' output goes, -1 for standard error. 0, or the exit status. */
-int dev_start_supervisor(Dev *d, int output);
+/* `output`: where what functions print goes, -1 for standard error; `log_level`: of the supervisor's own words among it.
+ * 0, or the exit status. */
+int dev_start_supervisor(Dev *d, int output, const char *log_level);
 int dev_start_gateway(Dev *d, int listen_fd);
 
 /* 0, or the exit status, after all problems of the bundle were printed. */

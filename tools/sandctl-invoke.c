@@ -20,6 +20,7 @@
 #include "sandctl.h"
 #include "sandctl-dev.h"
 #include "sandctl-text.h"
+#include "text.h"
 
 /* More than any function may take; the supervisor says so in its own words, but not at any size. */
 #define EVENT_SIZE_MAX (UINT64_C(1) * 1024 * 1024 * 1024)
@@ -40,8 +41,7 @@ typedef struct Invoke {
         size_t size;
         char execution[SD_ID128_STRING_MAX];
         uint64_t started_realtime;
-        FILE *output; /* of a folder's function, when it is not shown */
-        int status;
+        bool interrupted;
 } Invoke;
 
 static void invoke_done(Invoke *i) {
@@ -50,8 +50,6 @@ static void invoke_done(Invoke *i) {
         target_done(&i->target);
         free(i->socket_path);
         free(i->data);
-        if (i->output)
-                (void) fclose(i->output);
         (void) sd_event_unref(i->event);
 }
 
@@ -137,6 +135,15 @@ static int invoke_remote(char **argv, int fd) {
         return remote_run("invoke", 2, words, fd, false);
 }
 
+static bool is_bundle(const char *dir, const char *below) {
+        _cleanup_(freep) char *path = NULL;
+        bool there = asprintf(&path, "%s/%s%ssand.json", dir, strempty(below), below ? "/" : "") >= 0 &&
+                     access(path, F_OK) >= 0;
+
+        errno = ENOENT;
+        return there;
+}
+
 static int find_socket(Invoke *i) {
         if (asprintf(&i->socket_path, SAND_APP_SOCKET_DIR "/%s.sock", i->target.app) < 0)
                 return fail_errno(-ENOMEM, "Out of memory.");
@@ -145,39 +152,33 @@ static int find_socket(Invoke *i) {
         if (errno == EACCES)
                 return fail(SAND_ERROR_DENIED, "Access to %s denied: only root and members of the group "
                                                "sand-invoke may invoke functions.", i->socket_path);
+        if (errno == ENOENT && is_bundle(i->target.app, NULL))
+                return fail(SAND_ERROR_NOT_FOUND, "No application \"%s\" here. A function of the folder is ./%s/%s.",
+                            i->target.app, i->target.app, i->target.function);
         if (errno == ENOENT)
                 return fail(SAND_ERROR_NOT_FOUND, "No application \"%s\" here. \"sandctl list\" shows those "
                                                   "that there are.", i->target.app);
         return fail_errno(-errno, "%s: %m", i->socket_path);
 }
 
-/* From a folder: the supervisor's standard error is shown with -v, else kept for the case that it dies. */
+/* From a folder: what the functions print appears as it comes. */
 static int start_folder(Invoke *i) {
-        int fd = -1, r;
+        _cleanup_(closep) int null = -EBADF;
+        int r;
 
+        if (!is_bundle(i->target.dir, NULL) && is_bundle(i->target.dir, i->target.function))
+                return fail(SAND_ERROR_USAGE, "%s/%s is an application's folder: name a function of it, as in %s/%s/NAME.",
+                            i->target.dir, i->target.function, i->target.dir, i->target.function);
         r = dev_new(i->target.dir, &i->dev, NULL);
         if (r != 0)
                 return r;
         i->socket_path = strdup(i->dev->app_socket);
         if (!i->socket_path)
                 return fail_errno(-ENOMEM, "Out of memory.");
-        if (!arg_verbose) {
-                i->output = tmpfile();
-                if (!i->output)
-                        return fail_errno(-errno, "Failed to make a temporary file: %m");
-                fd = fileno(i->output);
-        }
-        return dev_start_supervisor(i->dev, fd);
-}
-
-static void show_folder_output(Invoke *i) {
-        char line[1024];
-
-        if (!i->output)
-                return;
-        rewind(i->output);
-        while (fgets(line, sizeof(line), i->output))
-                (void) fputs(line, stderr);
+        if (arg_quiet)
+                null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        /* What the supervisor warns of comes back with the answer. */
+        return dev_start_supervisor(i->dev, null, arg_verbose ? "notice" : "err");
 }
 
 /* A supervisor that ended has no connection to say why. */
@@ -185,7 +186,6 @@ static int on_supervisor(sd_event_source *s, const siginfo_t *si, void *userdata
         Invoke *i = userdata;
 
         i->dev->supervisor = 0;
-        show_folder_output(i);
         return sd_event_exit(i->event, fail(SAND_ERROR_CRASHED, "sand-supervisord ended before it answered."));
 }
 
@@ -277,16 +277,37 @@ static int print_result(const PeerReply *reply) {
         return r < 0 ? fail_errno(r, "Failed to write the result: %s", strerror(-r)) : EXIT_SUCCESS;
 }
 
-static int print_failure(Invoke *i, const PeerReply *reply) {
-        const char *name = sand_error_info(reply->error)->name, *class = strempty(reply->error_class),
-                   *cause = strempty(reply->cause);
-        bool own = *class && !streq(class, name);
-        size_t n = strlen(cause);
+/* Of a Python function the cause is AWS Lambda's JSON; its frames are what one reads. Caller frees. */
+static char *cause_to_text(const char *cause) {
+        json_object *o = cause[0] == '{' ? json_tokener_parse(cause) : NULL, *frames;
+        _cleanup_(freep) char *text = NULL;
+        size_t size;
+        FILE *f;
 
-        if (reply->error == SAND_ERROR_CRASHED || reply->error == SAND_ERROR_UNAVAILABLE)
-                show_folder_output(i);
-        (void) fail(reply->error, "%s%s%s: %s", name, own ? ": " : "", own ? class : "",
-                    strempty(reply->message));
+        if (!json_object_object_get_ex(o, "stackTrace", &frames) || !json_object_is_type(frames, json_type_array)) {
+                (void) json_object_put(o);
+                return strdup(cause);
+        }
+        f = open_memstream(&text, &size);
+        for (size_t i = 0; f && i < json_object_array_length(frames); i++)
+                (void) fputs(strempty(json_object_get_string(json_object_array_get_idx(frames, i))), f);
+        (void) json_object_put(o);
+        return f && fclose(f) == 0 ? TAKE_PTR(text) : NULL;
+}
+
+/* As compilers write it where the place in the bundle is known, else with the vocabulary's name. */
+static int print_failure(Invoke *i, const PeerReply *reply) {
+        const char *name = sand_error_info(reply->error)->name, *class = strempty(reply->error_class);
+        _cleanup_(freep) char *cause = cause_to_text(strempty(reply->cause));
+        bool own = *class && !streq(class, name);
+        size_t n = cause ? strlen(cause) : 0;
+        char place[256];
+
+        if (n > 0 && own && traceback_place(cause, i->dev ? i->dev->dir : "/app", place, sizeof(place)))
+                (void) fail(reply->error, "%s: %s: %s", place, class, strempty(reply->message));
+        else
+                (void) fail(reply->error, "%s%s%s: %s", name, own ? ": " : "", own ? class : "",
+                            strempty(reply->message));
         if (n > 0)
                 (void) fprintf(stderr, "%s%s", cause, cause[n - 1] == '\n' ? "" : "\n");
         return sand_error_info(reply->error)->exit_status;
@@ -296,6 +317,8 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
         Invoke *i = userdata;
         int status;
 
+        if (i->interrupted)
+                return;
         if (arg_verbose)
                 show_execution(i, reply);
         status = reply->error == _SAND_ERROR_INVALID ? print_result(reply) : print_failure(i, reply);
@@ -327,16 +350,24 @@ static int send_event(Invoke *i) {
         return r < 0 ? r : peer_invoke(i->peer, &request, on_reply, i, &call);
 }
 
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        Invoke *i = userdata;
+
+        i->interrupted = true;
+        if (i->dev)
+                i->dev->interrupted = true;
+        return sd_event_exit(i->event, 128 + (int) si->ssi_signo);
+}
+
 static int invoke_loop(Invoke *i) {
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
         int r;
 
         r = sd_event_default(&i->event);
         if (r >= 0 && i->dev)
                 r = sd_event_add_child(i->event, NULL, i->dev->supervisor, WEXITED, on_supervisor, i);
-        if (r >= 0)
-                r = sd_event_add_signal(i->event, NULL, SIGINT, NULL, (void *) (intptr_t) (128 + SIGINT));
-        if (r >= 0)
-                r = sd_event_add_signal(i->event, NULL, SIGTERM, NULL, (void *) (intptr_t) (128 + SIGTERM));
+        for (size_t k = 0; k < ELEMENTSOF(signals) && r >= 0; k++)
+                r = sd_event_add_signal(i->event, NULL, signals[k], on_signal, i);
         if (r >= 0)
                 r = send_event(i);
         if (r == -ENOENT || r == -ECONNREFUSED)
@@ -353,6 +384,7 @@ static void block_signals(void) {
         (void) sigaddset(&signals, SIGCHLD);
         (void) sigaddset(&signals, SIGINT);
         (void) sigaddset(&signals, SIGTERM);
+        (void) sigaddset(&signals, SIGHUP);
         (void) sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 

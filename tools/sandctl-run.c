@@ -280,7 +280,7 @@ static int on_gateway(sd_event_source *s, const siginfo_t *si, void *userdata) {
 }
 
 static int start_supervisor(Run *run) {
-        int r = dev_start_supervisor(run->dev, -1);
+        int r = dev_start_supervisor(run->dev, -1, "notice");
 
         if (r != 0)
                 return r;
