@@ -6,8 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "manifest.h"
-
 static int target_fail(const char **ret_message, const char *message) {
         *ret_message = message;
         return -EINVAL;
@@ -52,6 +50,25 @@ int target_parse(const char *s, Target *ret, const char **ret_message) {
         else
                 ret->app = TAKE_PTR(where);
         return 0;
+}
+
+void app_name_suggest(const char *s, char ret[static APP_NAME_MAX + 1]) {
+        size_t n = 0;
+
+        for (; *s && n < APP_NAME_MAX; s++) {
+                char c = *s >= 'A' && *s <= 'Z' ? (char) (*s | 0x20) : *s;
+                bool letter = c >= 'a' && c <= 'z', digit = c >= '0' && c <= '9';
+
+                if (letter || (digit && n > 0))
+                        ret[n++] = c;
+                else if (n > 0 && ret[n - 1] != '-')
+                        ret[n++] = '-';
+        }
+        while (n > 0 && ret[n - 1] == '-')
+                n--;
+        ret[n] = '\0';
+        if (n == 0)
+                strcpy(ret, "app");
 }
 
 void target_done(Target *t) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "macro.h"
+#include "manifest.h"
 
 /* APP/NAME of the host, or DIR/NAME below a folder that begins with `.` or `/`. */
 typedef struct Target {
@@ -18,6 +19,9 @@ typedef struct Target {
 /* -EINVAL: *ret_message (static) says what is wrong and what is expected. */
 int target_parse(const char *s, Target *ret, const char **ret_message);
 void target_done(Target *t);
+
+/* The application's name that is nearest to what was typed. */
+void app_name_suggest(const char *s, char ret[static APP_NAME_MAX + 1]);
 
 /* 127.0.0.1:8080, [::1]:8080, or 8080 alone. Only loopback addresses: -EACCES for others. */
 typedef struct ListenAddress {

@@ -20,7 +20,7 @@
 JsonMode arg_json;
 bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
-        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials;
+        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime;
 uint64_t arg_timeout_usec = USEC_INFINITY;
 
 static bool arg_help;
@@ -29,7 +29,7 @@ typedef enum OptionId {
         OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
         OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
-        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS,
+        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME,
         _OPTION_MAX,
 } OptionId;
 
@@ -88,6 +88,8 @@ static const Option options[_OPTION_MAX] = {
                             .string = &arg_output },
         [OPTION_CREDENTIALS] = { "credentials", 0, "DIR", "Where the functions' secrets are, a file for each",
                                  .string = &arg_credentials },
+        [OPTION_RUNTIME] = { "runtime", 0, "python3|native|exec", "What the function is written for (python3)",
+                             .string = &arg_runtime },
 };
 
 typedef struct Verb {
@@ -101,6 +103,13 @@ typedef struct Verb {
 } Verb;
 
 static const Verb verbs[] = {
+        { "new", "DIR", 1, 1, " runtime ", verb_new, "Make an application to begin with",
+          "Makes the folder DIR with an application of DIR's name: sand.json, the source of one function,\n"
+          "\"hello\", an event to try it with, and a README.md that says how. DIR may be there if it is empty;\n"
+          "\".\" is the current directory. Nothing is written over, and on failure nothing is left.\n\n"
+          "Examples:\n"
+          "  sandctl new shop && cd shop && sandctl invoke ./hello --file events/hello.json\n"
+          "  sandctl new --runtime=native counter && make -C counter" },
         { "check", "[DIR]", 0, 1, " ", verb_check, "Check a bundle without deploying it",
           "Reads DIR/sand.json (DIR: the current directory) and looks for everything that it names. Every\n"
           "problem is printed on standard error as FILE:LINE: POINTER: TEXT; the exit status is then 4.\n"
@@ -161,8 +170,9 @@ static const Verb verbs[] = {
         { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose credentials ", verb_invoke,
           "Send one event to a function and print the result",
           "TARGET is APP/FUNCTION; or DIR/FUNCTION, where DIR begins with . or /, which runs the function\n"
-          "from that folder with no daemon and no root. The result goes to standard output as it is,\n"
-          "nothing added. A failure goes to standard error: the error, its text and its cause.\n\n"
+          "from that folder with no daemon and no root, and shows what it prints on standard error. The\n"
+          "result goes to standard output as it is, nothing added. A failure goes to standard error: the\n"
+          "error, its text and its cause.\n\n"
           "The event is --data, or --file, or, with - or when standard input is a pipe or a file,\n"
           "standard input; else it is empty. Its content type is application/json if nothing is said.\n"
           "Python functions see JSON parsed, and other types as bytes.\n\n"
@@ -205,7 +215,7 @@ static const Verb verbs[] = {
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "new", "build", "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
+        "build", "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
         "peer", "task", "trigger", NULL,
 };
 
@@ -311,7 +321,8 @@ static int help_all(void) {
         (void) printf("\nExit status: 0 success, 1 the function failed, 2 usage or bad request, 3 not found,\n"
                       "4 denied or invalid bundle, 5 unavailable, 6 busy, 7 timeout.\n\n"
                       "First steps:\n"
-                      "  sandctl run DIR              serve a bundle from its folder; no root, no installation\n"
+                      "  sandctl new DIR              make an application to begin with\n"
+                      "  sandctl run DIR              serve it from its folder; no root, no installation\n"
                       "  sandctl deploy DIR           put it on this host\n"
                       "  sandctl invoke APP/FUNCTION  send it an event\n"
                       "  sandctl VERB --help          more on a verb, with examples\n\n"

@@ -15,7 +15,7 @@
 extern JsonMode arg_json;
 extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state, arg_ask_password;
 extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
-        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials;
+        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime;
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
 
 /* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
@@ -24,6 +24,7 @@ int verb_deploy(int argc, char **argv);
 int verb_invoke(int argc, char **argv);
 int verb_list(int argc, char **argv);
 int verb_logs(int argc, char **argv);
+int verb_new(int argc, char **argv);
 int verb_remove(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_secret(int argc, char **argv);

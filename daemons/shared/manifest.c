@@ -45,7 +45,7 @@ bool app_name_is_valid(const char *s) {
         size_t l = s ? strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-") : 0;
 
         /* systemd takes no machine's name that ends in '-' */
-        return l > 0 && l <= 63 && !s[l] && s[0] >= 'a' && s[0] <= 'z' && s[l - 1] != '-';
+        return l > 0 && l <= APP_NAME_MAX && !s[l] && s[0] >= 'a' && s[0] <= 'z' && s[l - 1] != '-';
 }
 
 bool function_name_is_valid(const char *s) {

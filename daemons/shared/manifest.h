@@ -90,6 +90,7 @@ DEFINE_POINTER_CLEANUP(Manifest *, manifest_free);
 
 const FunctionSpec *manifest_find(const Manifest *m, const char *name);
 
+#define APP_NAME_MAX 63U
 /* [a-z][a-z0-9-]{0,62}, without a '-' at its end: systemd takes no such machine */
 bool app_name_is_valid(const char *s);
 /* [A-Za-z_][A-Za-z0-9_-]{0,63} */

@@ -56,10 +56,10 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='check run deploy remove list show status invoke logs secret shell'
+        local verbs='new check run deploy remove list show status invoke logs secret shell'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
-                [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
+                [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
                 [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials='
                 [logs]='--follow --lines= --since= --until= --execution= --output='
         )
@@ -79,7 +79,7 @@ _sandctl() {
                         [[ $host == '=' ]] && host=${COMP_WORDS[++i + 1]}
                         ((i++))
                         ;;
-                --json | --name | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
+                --json | --runtime | --name | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
                         --since | -S | --until | -U | --execution | --output | -o)
                         [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
                         ((i++))
@@ -92,6 +92,7 @@ _sandctl() {
         COMPREPLY=()
         case $prev in
         --json) COMPREPLY=($(compgen -W 'pretty short off' -- "$cur")); return ;;
+        --runtime) COMPREPLY=($(compgen -W 'python3 native exec' -- "$cur")); return ;;
         --host | -H) COMPREPLY=($(compgen -A hostname -- "$cur")); return ;;
         --credentials)
                 compopt -o filenames
@@ -123,7 +124,7 @@ _sandctl() {
         fi
         case $verb in
         '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
-        check | run)
+        new | check | run)
                 compopt -o filenames
                 COMPREPLY=($(compgen -d -- "$cur"))
                 ;;
