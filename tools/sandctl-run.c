@@ -28,12 +28,15 @@
 typedef struct Run {
         sd_event *event;
         Dev *dev;
-        Manifest *manifest;
+        Manifest *manifest;       /* of what is loaded ... */
+        Manifest *loading;        /* ... and of what is being loaded; NULL: the first time, of the same */
         Watch *watch;
         sd_event_source *supervisor, *gateway, *activation;
         sd_bus *control;          /* while a reload is under way */
         bool changed_meanwhile;
         uint64_t started_usec;    /* of the supervisor */
+        uint64_t reload_usec;     /* when it began ... */
+        char *changed;            /* ... and because of which file */
         char hash[BUNDLE_HASH_LENGTH + 1]; /* of what was checked last */
         char url[80];
 } Run;
@@ -46,6 +49,8 @@ static void run_done(Run *run) {
         (void) sd_bus_close_unref(run->control);
         dev_free(run->dev);
         manifest_free(run->manifest);
+        manifest_free(run->loading);
+        free(run->changed);
         (void) sd_event_unref(run->event);
 }
 
@@ -132,42 +137,80 @@ static void print_urls(const Run *run) {
         (void) fflush(stdout);
 }
 
-/* Reloading. */
+/* Loading: at the start, so that errors show at once, and again with each change. */
 
 static void reload(Run *run);
 
-static void reload_finish(Run *run) {
+static bool same_functions(const Manifest *a, const Manifest *b) {
+        bool same = a->n_functions == b->n_functions;
+
+        for (size_t i = 0; same && i < a->n_functions; i++)
+                same = manifest_find(b, a->functions[i].name);
+        return same;
+}
+
+/* What the gateway knows is what is served: not before it is loaded, and not what failed to. */
+static int adopt(Run *run) {
+        bool same = same_functions(run->manifest, run->loading);
+        int r = dev_publish(run->dev, run->loading);
+
+        if (r < 0)
+                return r;
+        manifest_free(run->manifest);
+        run->manifest = TAKE_PTR(run->loading);
+        if (!same)
+                print_urls(run);
+        return 0;
+}
+
+static void report_loaded(Run *run) {
+        char span[32];
+        int r;
+
+        if (!run->loading)
+                return;
+        format_span(span, sizeof(span), now_usec() - run->reload_usec);
+        say("%s: reloaded in %s%s%s", run->dev->name, span, isempty(run->changed) ? "" : ", changed: ",
+            strempty(run->changed));
+        r = adopt(run);
+        if (r < 0)
+                (void) fail_errno(r, "%s: failed to tell the gateway: %s", run->dev->name, strerror(-r));
+}
+
+static void report_failed(Run *run, sd_bus_message *m) {
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+        const char *text = strempty(e->message), *class = NULL, *cause = NULL;
+
+        /* Errors of ours say more than D-Bus has room for. */
+        if (sd_bus_message_has_signature(m, SAND_ERROR_FULL_SIGNATURE))
+                (void) sd_bus_message_read(m, "sss", &text, &class, &cause);
+        (void) fail(SAND_ERROR_LOAD_FAILED, "%s", text);
+        if (!isempty(cause))
+                (void) fprintf(stderr, "%s%s", cause, cause[strlen(cause) - 1] == '\n' ? "" : "\n");
+        say("%s: not %s", run->dev->name, run->loading ? "reloaded, the code loaded before goes on"
+                                                       : "loaded; the next change is tried");
+}
+
+static int on_reloaded(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
+        Run *run = userdata;
+
+        if (sd_bus_message_get_error(m))
+                report_failed(run, m);
+        else
+                report_loaded(run);
+        run->loading = manifest_free(run->loading);
         run->control = sd_bus_close_unref(run->control);
         if (run->changed_meanwhile) {
                 run->changed_meanwhile = false;
                 reload(run);
         }
-}
-
-static int on_reloaded(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        Run *run = userdata;
-        const sd_bus_error *e = sd_bus_message_get_error(m);
-
-        if (!e)
-                say("%s: reloaded", run->dev->name);
-        else {
-                const char *text = strempty(e->message), *class = NULL, *cause = NULL;
-
-                /* Errors of ours say more than D-Bus has room for. */
-                if (sd_bus_message_has_signature(m, SAND_ERROR_FULL_SIGNATURE))
-                        (void) sd_bus_message_read(m, "sss", &text, &class, &cause);
-                (void) fail(SAND_ERROR_LOAD_FAILED, "%s: not reloaded, the code loaded before goes on: %s",
-                            run->dev->name, text);
-                if (!isempty(cause))
-                        (void) fputs(cause, stderr);
-        }
-        reload_finish(run);
         return 0;
 }
 
 static int reload_call(Run *run) {
         int r = peer_bus_open(run->dev->control_socket, &run->control);
 
+        run->reload_usec = now_usec();
         if (r >= 0)
                 r = sd_bus_attach_event(run->control, run->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0) {
@@ -183,7 +226,7 @@ static int reload_call(Run *run) {
         return r;
 }
 
-/* 0: there is something new to load, in run->manifest. */
+/* 0: there is something new to load, described by run->loading. */
 static int check_again(Run *run) {
         _cleanup_(manifest_freep) Manifest *m = NULL;
         char hash[BUNDLE_HASH_LENGTH + 1];
@@ -200,8 +243,8 @@ static int check_again(Run *run) {
                             m->name);
                 return -EBADMSG;
         }
-        manifest_free(run->manifest);
-        run->manifest = TAKE_PTR(m);
+        manifest_free(run->loading);
+        run->loading = TAKE_PTR(m);
         return 0;
 }
 
@@ -218,19 +261,21 @@ static void reload(Run *run) {
                         say("%s: not reloaded, the code loaded before goes on", run->dev->name);
                 return;
         }
-        r = dev_publish(run->dev, run->manifest);
-        if (r >= 0 && run->dev->supervisor == 0) {
-                say("%s: changed; the next event loads it", run->dev->name);
-                return;
-        }
-        if (r >= 0)
+        if (run->dev->supervisor > 0)
                 r = reload_call(run);
+        else {
+                r = adopt(run);
+                say("%s: changed; the next event loads it", run->dev->name);
+        }
         if (r < 0)
                 (void) fail_errno(r, "%s: failed to reload: %s", run->dev->name, strerror(-r));
 }
 
-static void on_change(void *userdata) {
-        reload(userdata);
+static void on_change(const char *path, void *userdata) {
+        Run *run = userdata;
+
+        (void) free_and_strdup(&run->changed, path);
+        reload(run);
 }
 
 /* The children. */
@@ -360,6 +405,9 @@ int verb_run(int argc, char **argv) {
         say("%s: %zu function%s on %s; changes are loaded as they come, Ctrl-C ends.", run.dev->name,
             run.manifest->n_functions, run.manifest->n_functions == 1 ? "" : "s", run.url);
         print_urls(&run);
+        r = reload_call(&run);
+        if (r < 0)
+                return fail_errno(r, "Failed to reach sand-supervisord: %s", strerror(-r));
         r = sd_event_loop(run.event);
         return r < 0 ? fail_errno(r, "The event loop failed: %s", strerror(-r)) : r;
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 /* Tells when something below a folder changes: inotify on the folder and all folders in it, new ones
- * included. A burst of changes is one call, 200 ms after its last and at most 2 s after its first. */
+ * included. A burst of changes is one call, 200 ms after its last and at most 2 s after its first. What a bundle
+ * leaves out and test events (events/NAME.json) are nobody's change. */
 
 #include <systemd/sd-event.h>
 
@@ -11,7 +12,8 @@
 #define WATCH_DIRECTORIES_MAX 8192U
 
 typedef struct Watch Watch;
-typedef void (*watch_handler_t)(void *userdata);
+/* `path`: the last that changed, from the folder on; "": not known. */
+typedef void (*watch_handler_t)(const char *path, void *userdata);
 
 /* -ENOSPC: the user's limit of inotify watches, or ours of directories, does not suffice. */
 int watch_new(sd_event *event, const char *dir, watch_handler_t handler, void *userdata, Watch **ret);

@@ -218,6 +218,38 @@ static void test_nearest(void **state) {
         assert_null(nearest_word(lengthy, word_at, words));
 }
 
+static void test_traceback_place(void **state) {
+        static const struct {
+                const char *trace, *place;
+        } rows[] = {
+                { "  File \"/app/hello.py\", line 3\n    def f(\n         ^\nSyntaxError: '(' was never closed\n", "hello.py:3" },
+                { "Traceback (most recent call last):\n"
+                  "  File \"/app/hello.py\", line 7, in handle\n    return g()\n"
+                  "  File \"/app/lib/more.py\", line 12, in g\n    json.loads(x)\n"
+                  "  File \"/usr/lib/python3.11/json/__init__.py\", line 346, in loads\n    raise\n", "lib/more.py:12" },
+                { "  File \"/app/a.py\", line 1, in f\n  File \"/app/vendor/python/b.py\", line 2, in g\n", "a.py:1" },
+                { "  File \"/app/a b.py\", line 1, in f", "a b.py:1" },
+                { "  File \"/app/\033.py\", line 1, in f", "?.py:1" },
+                { "  File \"/application/a.py\", line 1, in f\n", NULL },
+                { "  File \"/app/a.py\", line x\n", NULL },
+                { "  File \"/app/a.py", NULL },
+                { "  File \"/app/a.py\n\", line 1\n", NULL },
+                { "  File \"/app/\", line 1\n", NULL },
+                { "  File \"<string>\", line 1, in <module>\n", NULL },
+                { "the worker exited with status 1", NULL },
+                { "", NULL },
+        };
+        char place[16], small[6];
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                bool found = traceback_place(rows[i].trace, "/app", place, sizeof(place));
+                if (found != !!rows[i].place || (found && !streq(place, rows[i].place)))
+                        fail_msg("row %zu: %s", i, found ? place : "none");
+        }
+        assert_true(traceback_place(rows[0].trace, "/app", small, sizeof(small)));
+        assert_string_equal(small, "hello");
+}
+
 static void test_path_is_inside(void **state) {
         static const char *const inside[] = { "a", "a/b", "./a", "a//b", "..a", "a..", "a/...", "." };
         static const char *const outside[] = { "", "/", "/a", "..", "../a", "a/..", "a/../b", "a//..//b" };
@@ -236,6 +268,7 @@ int main(void) {
                 cmocka_unit_test(test_names),     cmocka_unit_test(test_runtimes),
                 cmocka_unit_test(test_utf8),      cmocka_unit_test(test_printable),
                 cmocka_unit_test(test_nearest),   cmocka_unit_test(test_path_is_inside),
+                cmocka_unit_test(test_traceback_place),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,24 @@ static void test_bad_targets(void **state) {
         }
 }
 
+static void test_suggested_names(void **state) {
+        static const struct {
+                const char *typed, *suggested;
+        } rows[] = {
+                { "My_App", "my-app" }, { "my app 2", "my-app-2" }, { "2nd", "nd" }, { "--x--", "x" }, { "a__b", "a-b" },
+                { "caf\xc3\xa9", "caf" }, { "\xc3\xa9", "app" }, { "", "app" }, { "123", "app" }, { "..", "app" },
+                { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-Zz",
+                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+        };
+        char name[APP_NAME_MAX + 1];
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                app_name_suggest(rows[i].typed, name);
+                assert_string_equal(name, rows[i].suggested);
+                assert_true(app_name_is_valid(name));
+        }
+}
+
 static void test_listen_addresses(void **state) {
         static const char *const bad[] = { "", ":", ":80", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:+1", "x:80",
                                            "127.0.0.1:8080x", "[::1:80", "[]:80", "::1:80", "-1", "127.1:80" };
@@ -168,7 +186,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_targets),
                 cmocka_unit_test(test_bad_targets),
-                cmocka_unit_test(test_listen_addresses),
+                cmocka_unit_test(test_suggested_names), cmocka_unit_test(test_listen_addresses),
                 cmocka_unit_test(test_spans),
                 cmocka_unit_test(test_bytes),
                 cmocka_unit_test(test_ellipses),
