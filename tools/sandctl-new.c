@@ -216,6 +216,8 @@ static int make_folder(Making *m) {
         else if (errno != EEXIST)
                 return fail_errno(-errno, "%s: %m", m->path);
         m->dir_fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (m->dir_fd < 0 && errno == ENOTDIR)
+                return fail(SAND_ERROR_USAGE, "%s: exists and is not a folder; nothing was changed.", m->path);
         if (m->dir_fd < 0)
                 return fail_errno(-errno, "%s: %m", m->path);
         r = m->made_dir ? 1 : directory_is_empty(m->dir_fd);

@@ -450,14 +450,14 @@ void supervisor_stop(Supervisor *s) {
         supervisor_check_stop(s);
 }
 
-void supervisor_flush_output(Supervisor *s) {
+void supervisor_end_output(Supervisor *s) {
         for (Function *f = s->functions; f; f = f->next)
                 if (f->worker)
-                        output_drain(&f->worker->output);
+                        output_done(&f->worker->output);
         for (Instance *i = s->busy.first; i; i = i->next)
-                output_drain(&i->output);
+                output_done(&i->output);
         for (Instance *i = s->ended.first; i; i = i->next)
-                output_drain(&i->output);
+                output_done(&i->output);
 }
 
 /* Connections for control hold nothing: their callers learn the end by the end of file. */

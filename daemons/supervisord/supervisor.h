@@ -85,8 +85,8 @@ Supervisor *supervisor_free(Supervisor *s);
 int supervisor_start(Supervisor *s, const int *listen_fds, int n_listen_fds);
 /* Accepts nothing more, says GoAway, ends the loop once everything is answered. */
 void supervisor_stop(Supervisor *s);
-/* What was printed and not read yet. */
-void supervisor_flush_output(Supervisor *s);
+/* Takes what was printed and not read yet, and no more. */
+void supervisor_end_output(Supervisor *s);
 /* Something may have made the end possible. */
 void supervisor_check_stop(Supervisor *s);
 

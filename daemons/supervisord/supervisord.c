@@ -164,7 +164,7 @@ static int run(int argc, char *argv[]) {
         if (r < 0)
                 return log_error_errno(r, "The event loop failed: %m");
         if (arg_run)
-                supervisor_flush_output(s);
+                supervisor_end_output(s);
         return 0;
 }
 
