@@ -173,6 +173,17 @@ static int print_outcome(sd_bus *bus, sd_bus_message *reply) {
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* What is wrong with the bundle or its code begins a line with the file, as compilers have it. */
+static int fail_deploy(int r, const sd_bus_error *error) {
+        SandError e = sd_bus_error_is_set(error) ? sand_error_from_name(error->name) : _SAND_ERROR_INVALID;
+        size_t n = strlen(strempty(error->message));
+
+        if ((e != SAND_ERROR_LOAD_FAILED && e != SAND_ERROR_INVALID_BUNDLE) || n == 0)
+                return fail_bus(r, error, "Not deployed");
+        (void) fprintf(stderr, "%s%s", error->message, error->message[n - 1] == '\n' ? "" : "\n");
+        return fail(e, "Not deployed.");
+}
+
 static int deploy_here(int bundle) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
@@ -194,7 +205,7 @@ static int deploy_here(int bundle) {
         if (r >= 0)
                 r = sd_bus_call(bus, m, DEPLOY_TIMEOUT_USEC, &error, &reply);
         if (r < 0)
-                return fail_bus(r, &error, "Not deployed");
+                return fail_deploy(r, &error);
         return print_outcome(bus, reply);
 }
 

@@ -15,6 +15,11 @@ fail() {
         exit 1
 }
 
+# What a test measured, to stand beside its name.
+note() {
+        printf 'note: %s\n' "$*"
+}
+
 # expect WHAT FOUND PATTERN: a pattern as in [[ == ]].
 expect() {
         # shellcheck disable=SC2053
@@ -85,15 +90,16 @@ stop_machine() {
 }
 
 tests_run() {
-        local name output status why failed=0 names=("$@")
+        local name output status why note failed=0 names=("$@")
         # In the order in which they are written; or those that are named.
         (($#)) || mapfile -t names < <(sed -n 's/^\(test_[a-z0-9_]*\)().*/\1/p' "$0")
         for name in "${names[@]}"; do
                 output=$(set -eu; "$name" 2>&1)
                 status=$?
                 name=${name#test_}
+                note=$(sed -n 's/^note: //p' <<<"$output" | paste -sd, -)
                 if ((status == 0)); then
-                        printf 'ok %s\n' "${name//_/-}"
+                        printf 'ok %s%s\n' "${name//_/-}" "${note:+ ($note)}"
                 else
                         failed=1
                         why=$(sed -n 's/^why: //p' <<<"$output" | head -n 1)
