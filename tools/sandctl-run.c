@@ -299,7 +299,7 @@ static void describe_end(const siginfo_t *si, char *buf, size_t size) {
                                 sigabbrev_np(si->si_status) ?: "?");
 }
 
-/* An idle supervisor ends in order. Whatever its end was, the next event starts another. */
+/* Whatever its end was, the next event starts another. */
 static int on_supervisor(sd_event_source *s, const siginfo_t *si, void *userdata) {
         Run *run = userdata;
         bool orderly = si->si_code == CLD_EXITED && si->si_status == 0;

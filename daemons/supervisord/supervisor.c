@@ -276,6 +276,8 @@ int supervisor_start(Supervisor *s, const int *listen_fds, int n_listen_fds) {
         (void) sd_notify(false, "READY=1");
         supervisor_notify_status(s);
         supervisor_note_activity(s);
+        if (s->run_dir) /* who started it ends it */
+                return 0;
         if (s->version && s->version->manifest->idle_usec != USEC_INFINITY)
                 timer_at(s->idle, usec_add(now_usec(), s->version->manifest->idle_usec));
         else if (!s->version)

@@ -28,12 +28,11 @@ __sandctl_secrets() {
                 awk '{ print $2 }'
 }
 
-# DIR/FUNCTION of the bundle in a folder. The bundle's JSON may hold comments: a line that looks like a
-# function is enough for a suggestion.
+# DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
         [[ -f $1/sand.json ]] || return
-        sed -n 's|^[[:space:]]*"\([A-Za-z_][A-Za-z0-9_-]*\)":[[:space:]]*{.*"runtime".*|\1|p' "$1/sand.json" |
-                sed "s|^|$1/|"
+        sandctl --json=short check "$1" 2>/dev/null | python3 -c 'import json, sys
+for name in json.load(sys.stdin)["functions"]: print(sys.argv[1] + "/" + name)' "$1" 2>/dev/null
 }
 
 __sandctl_targets() {
