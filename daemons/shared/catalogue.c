@@ -14,6 +14,7 @@
 #define ENTRY_SIZE_MAX (4U * 1024U * 1024U)
 #define ENTRY_FUNCTIONS_MAX 4096U
 #define NAMES_MAX 65536U
+#define CORS_STRINGS_MAX 64U
 #define SUFFIX ".json"
 
 /* ".NAME.json.new" */
@@ -30,6 +31,7 @@ CatalogueEntry *catalogue_entry_free(CatalogueEntry *e) {
         for (size_t i = 0; i < e->n_functions; i++)
                 function_done(e->functions + i);
         free(e->functions);
+        http_triggers_free(e->routes, e->n_routes);
         free(e->name);
         free(e->version);
         free(e->hash);
@@ -125,6 +127,95 @@ static int read_functions(json_object *object, CatalogueEntry *e) {
         return 0;
 }
 
+static int get_strings(json_object *object, const char *key, char ***ret) {
+        json_object *array;
+        size_t n;
+
+        if (!json_object_object_get_ex(object, key, &array))
+                return 0;
+        if (!json_object_is_type(array, json_type_array))
+                return -EBADMSG;
+        n = json_object_array_length(array);
+        if (n > CORS_STRINGS_MAX)
+                return -EBADMSG;
+        for (size_t i = 0; i < n; i++) {
+                json_object *s = json_object_array_get_idx(array, i);
+                if (!json_object_is_type(s, json_type_string))
+                        return -EBADMSG;
+                if (strv_extend(ret, json_object_get_string(s)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int read_cors(json_object *object, WebCors **ret) {
+        _cleanup_(web_cors_freep) WebCors *c = calloc(1, sizeof(WebCors));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        if (!json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_strings(object, "origins", &c->origins);
+        if (r >= 0)
+                r = get_strings(object, "methods", &c->methods);
+        if (r >= 0)
+                r = get_strings(object, "headers", &c->headers);
+        if (r >= 0)
+                r = get_strings(object, "expose_headers", &c->expose_headers);
+        if (r >= 0 && json_object_object_get_ex(object, "max_age_usec", NULL))
+                r = get_uint(object, "max_age_usec", USEC_INFINITY, &c->max_age_usec);
+        if (r < 0)
+                return r;
+        c->credentials = json_object_get_boolean(json_object_object_get(object, "credentials"));
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+static int read_route(const CatalogueEntry *e, json_object *object, HttpTrigger *t) {
+        _cleanup_(freep) char *key = NULL;
+        const char *expected;
+        json_object *cors;
+        int r;
+
+        if (!json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_string(object, "target", 64, &t->target);
+        if (r < 0)
+                return r;
+        if (!catalogue_find(e, t->target))
+                return -EBADMSG;
+        r = get_string(object, "http", WEB_ROUTE_SIZE_MAX, &key);
+        if (r < 0)
+                return r;
+        r = web_route_parse(key, &t->route, &expected);
+        if (r < 0)
+                return r == -EINVAL ? -EBADMSG : r;
+        return json_object_object_get_ex(object, "cors", &cors) ? read_cors(cors, &t->cors) : 0;
+}
+
+static int read_routes(json_object *object, CatalogueEntry *e) {
+        json_object *routes;
+        size_t n;
+
+        if (!json_object_object_get_ex(object, "routes", &routes))
+                return 0;
+        if (!json_object_is_type(routes, json_type_array))
+                return -EBADMSG;
+        n = json_object_array_length(routes);
+        if (n > WEB_TRIGGERS_MAX)
+                return -EBADMSG;
+        e->routes = calloc(n + 1, sizeof(HttpTrigger));
+        if (!e->routes)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                int r = read_route(e, json_object_array_get_idx(routes, i), e->routes + e->n_routes++);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int read_entry(const char *name, json_object *object, CatalogueEntry **ret) {
         _cleanup_(catalogue_entry_freep) CatalogueEntry *e = calloc(1, sizeof(CatalogueEntry));
         uint64_t uid_base;
@@ -150,6 +241,8 @@ static int read_entry(const char *name, json_object *object, CatalogueEntry **re
                 return r;
         e->uid_base = (uint32_t) uid_base;
         r = read_functions(object, e);
+        if (r >= 0)
+                r = read_routes(object, e);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -340,6 +433,59 @@ static int add_function(json_object *functions, const FunctionSpec *f) {
         return f->content_type ? add_string(object, "content_type", f->content_type) : 0;
 }
 
+/* NULL is no list. */
+static int add_strings(json_object *object, const char *key, char *const *l) {
+        json_object *array;
+        int r;
+
+        if (!l)
+                return 0;
+        array = json_object_new_array();
+        r = add(object, key, array);
+        for (; r >= 0 && *l; l++) {
+                json_object *s = json_object_new_string(*l);
+                if (!s || json_object_array_add(array, s) < 0) {
+                        (void) json_object_put(s);
+                        r = -ENOMEM;
+                }
+        }
+        return r;
+}
+
+static int add_cors(json_object *route, const WebCors *c) {
+        json_object *object = json_object_new_object();
+
+        if (add(route, "cors", object) < 0 ||
+            add_strings(object, "origins", c->origins) < 0 ||
+            add_strings(object, "methods", c->methods) < 0 ||
+            add_strings(object, "headers", c->headers) < 0 ||
+            add_strings(object, "expose_headers", c->expose_headers) < 0 ||
+            (c->max_age_usec > 0 && add_uint(object, "max_age_usec", c->max_age_usec) < 0))
+                return -ENOMEM;
+        return add(object, "credentials", json_object_new_boolean(c->credentials));
+}
+
+int catalogue_add_routes(json_object *object, const Manifest *m) {
+        json_object *routes = json_object_new_array();
+        int r = add(object, "routes", routes);
+
+        for (size_t i = 0; r >= 0 && i < m->n_triggers; i++) {
+                const HttpTrigger *t = m->triggers + i;
+                json_object *route = json_object_new_object();
+
+                if (!route || json_object_array_add(routes, route) < 0) {
+                        (void) json_object_put(route);
+                        return -ENOMEM;
+                }
+                r = add_string(route, "http", t->route.key);
+                if (r >= 0)
+                        r = add_string(route, "target", t->target);
+                if (r >= 0 && t->cors)
+                        r = add_cors(route, t->cors);
+        }
+        return r;
+}
+
 static int build_entry(json_object *object, const Manifest *m, const char *name, const char *version,
                        const char *hash, uint32_t uid_base) {
         json_object *functions = json_object_new_object();
@@ -353,7 +499,7 @@ static int build_entry(json_object *object, const Manifest *m, const char *name,
         for (size_t i = 0; i < m->n_functions; i++)
                 if (add_function(functions, m->functions + i) < 0)
                         return -ENOMEM;
-        return 0;
+        return m->n_triggers > 0 ? catalogue_add_routes(object, m) : 0;
 }
 
 static int write_all(int fd, const char *text, size_t size) {

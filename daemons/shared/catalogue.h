@@ -6,7 +6,11 @@
  *
  * {"name":"thumbnails","version":"3-0f3a...","hash":"...","uid_base":1000000,
  *  "functions":{"resize":{"runtime":"native","timeout_usec":30000000,"payload_max":16777216,
- *                         "queue_max":1000,"content_type":"image/jpeg"}}} */
+ *                         "queue_max":1000,"content_type":"image/jpeg"}},
+ *  "routes":[{"http":"GET /photos/{id}","target":"resize","cors":{"origins":["https://example.org"],
+ *             "methods":["GET"],"headers":["x-api-key"],"expose_headers":["etag"],"max_age_usec":600000000,
+ *             "credentials":true}}]}
+ * What an older hostd published has no routes. */
 
 #include "manifest.h"
 
@@ -21,6 +25,8 @@ typedef struct CatalogueEntry {
         uint32_t uid_base;
         CatalogueFunction *functions;
         size_t n_functions;
+        HttpTrigger *routes; /* the target of each is one of the functions */
+        size_t n_routes;
 } CatalogueEntry;
 
 /* Reads one entry from the directory. -ENOENT: no such application; -EBADMSG: not an entry. */
@@ -35,3 +41,5 @@ const CatalogueFunction *catalogue_find(const CatalogueEntry *e, const char *fun
 int catalogue_publish(int dir_fd, const Manifest *m, const char *name, const char *version,
                       const char *hash, uint32_t uid_base);
 int catalogue_withdraw(int dir_fd, const char *name);
+/* Adds "routes" as above: what hostd tells of an application names them alike. */
+int catalogue_add_routes(json_object *object, const Manifest *m);

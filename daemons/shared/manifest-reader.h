@@ -70,5 +70,8 @@ void read_credentials(Reader *rd, const Place *at, json_object *value, const Key
 void read_resources(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);   /* char ** */
 void read_content_type(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char * */
 void read_handler(Reader *rd, const Place *at, json_object *value, FunctionSpec *spec);
+/* manifest-trigger.c: Manifest; and what holds between triggers and functions, once all are read */
+void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
+void check_triggers(Reader *rd, const Manifest *m);
 /* Adds `override`'s variables to `base`'s; the sum is bounded as each of them is. */
 int environment_merge(Reader *rd, const Place *at, char *const *base, char *const *override, char ***ret);

@@ -255,8 +255,8 @@ static const Key document_keys[] = {
         { "idle", read_span, APP_FIELD(manifest.idle_usec), 10 * USEC_PER_MSEC, USEC_INFINITY,
           "a time span of at least \"10ms\", such as \"5min\", or \"infinity\"" },
         { "receipts", read_receipts, .expected = "\"sample\", \"failed\" or \"all\"" },
+        { "triggers", read_triggers, .expected = "an array of triggers" },
         UNSERVED("workflows"),
-        UNSERVED("triggers"),
         UNSERVED("mounts"),
         UNSERVED("packages"),
         UNSERVED("build"),
@@ -311,6 +311,7 @@ static void manifest_done(Manifest *m) {
         free(m->name);
         strv_free(m->resources);
         strv_free(m->credentials);
+        http_triggers_free(m->triggers, m->n_triggers);
         (void) json_object_put(m->json);
         *m = (Manifest) {};
 }
@@ -330,6 +331,7 @@ static int read_document(Reader *rd, Manifest **ret) {
         read_object(rd, &document, json_text_root(rd->text), document_keys, &d);
         merge_environments(rd, &d);
         merge_credentials(rd, &d);
+        check_triggers(rd, &d.manifest);
         strv_free(d.environment);
         strv_free(d.credentials);
 

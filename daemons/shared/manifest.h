@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "macro.h"
+#include "web-route.h"
 
 typedef enum Runtime {
         RUNTIME_PYTHON3,
@@ -55,6 +55,8 @@ typedef struct Manifest {
         char **credentials;      /* of all functions together */
         uint64_t idle_usec;      /* USEC_INFINITY: the machine never exits by itself */
         Receipts receipts;
+        HttpTrigger *triggers;   /* in the file's order */
+        size_t n_triggers;
         json_object *json;       /* the document itself */
 } Manifest;
 

@@ -55,7 +55,12 @@ static Manifest *make_manifest(void) {
                 "{\"name\": \"photos\", \"functions\": {"
                 "\"resize\": {\"runtime\": \"native\", \"handler\": \"r.so:r\", \"content_type\": \"image/jpeg\","
                 "             \"timeout\": \"5s\", \"payload_max\": \"1M\", \"environment\": {\"SECRET\": \"hunter2\"}},"
-                "\"sign\": {\"runtime\": \"exec\", \"handler\": \"sign\"}}}";
+                "\"sign\": {\"runtime\": \"exec\", \"handler\": \"sign\"}},"
+                "\"triggers\": [{\"http\": \"GET /photos/{id}\", \"target\": \"resize\", \"cors\": {\"origins\": "
+                "[\"https://a.example\"], \"methods\": [\"GET\", \"PUT\"], \"headers\": [\"X-A\"], \"expose_headers\": "
+                "[\"ETag\"], \"max_age\": \"10min\", \"credentials\": true}},"
+                "{\"http\": \"ANY /{rest+}\", \"target\": \"sign\", \"cors\": {\"origins\": [\"*\"]}},"
+                "{\"http\": \"POST /sign\", \"target\": \"sign\"}]}";
         Problems problems = {};
         Manifest *m = NULL;
 
@@ -100,6 +105,36 @@ static void test_round_trip(void **state) {
         assert_non_null(f);
         assert_null(f->content_type);
         assert_null(catalogue_find(e, "nothing"));
+}
+
+static void test_routes(void **state) {
+        _cleanup_(catalogue_entry_freep) CatalogueEntry *e = NULL;
+        _cleanup_(manifest_freep) Manifest *m = make_manifest();
+        Directory *d = *state;
+        const WebCors *c;
+
+        assert_int_equal(catalogue_publish(d->fd, m, "photos", "1-a", "a", 1), 0);
+        assert_int_equal(catalogue_read(d->fd, "photos", &e), 0);
+        assert_int_equal(e->n_routes, 3);
+        assert_string_equal(e->routes[0].route.key, "GET /photos/{id}");
+        assert_int_equal(e->routes[0].route.method, WEB_GET);
+        assert_string_equal(e->routes[0].target, "resize");
+        c = e->routes[0].cors;
+        assert_int_equal(strv_length(c->origins), 1);
+        assert_string_equal(c->origins[0], "https://a.example");
+        assert_int_equal(strv_length(c->methods), 2);
+        assert_string_equal(c->methods[1], "PUT");
+        assert_string_equal(c->headers[0], "X-A");
+        assert_string_equal(c->expose_headers[0], "ETag");
+        assert_int_equal(c->max_age_usec, 10 * USEC_PER_MINUTE);
+        assert_true(c->credentials);
+        c = e->routes[1].cors;
+        assert_string_equal(c->origins[0], "*");
+        assert_null(c->methods);
+        assert_int_equal(c->max_age_usec, 0);
+        assert_false(c->credentials);
+        assert_string_equal(e->routes[2].target, "sign");
+        assert_null(e->routes[2].cors);
 }
 
 static void test_replace_and_withdraw(void **state) {
@@ -153,6 +188,8 @@ static void test_list(void **state) {
 
 #define HEAD "{\"name\":\"a\",\"version\":\"1\",\"hash\":\"h\",\"uid_base\":5,\"functions\":"
 #define FUNCTION(x) HEAD "{\"f\":{" x "}}}"
+#define ROUTES(x) HEAD "{\"f\":{\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":1}},\"routes\":" x "}"
+#define CORS(x) ROUTES("[{\"http\":\"GET /\",\"target\":\"f\",\"cors\":" x "}]")
 
 static void test_not_an_entry(void **state) {
         static const char *const texts[] = {
@@ -172,6 +209,10 @@ static void test_not_an_entry(void **state) {
                 FUNCTION("\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":67108865"),
                 FUNCTION("\"runtime\":\"exec\",\"timeout_usec\":1"),
                 FUNCTION("\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":1,\"content_type\":5"),
+                ROUTES("{}"), ROUTES("[1]"), ROUTES("[{}]"), ROUTES("[{\"http\":\"GET /\"}]"),
+                ROUTES("[{\"target\":\"f\"}]"), ROUTES("[{\"http\":\"GET /\",\"target\":\"g\"}]"),
+                ROUTES("[{\"http\":\"GET\",\"target\":\"f\"}]"), ROUTES("[{\"http\":5,\"target\":\"f\"}]"),
+                CORS("5"), CORS("{\"origins\":5}"), CORS("{\"origins\":[5]}"), CORS("{\"max_age_usec\":-1}"),
         };
         _cleanup_(catalogue_entry_freep) CatalogueEntry *good = NULL;
         Directory *d = *state;
@@ -187,6 +228,8 @@ static void test_not_an_entry(void **state) {
         /* but a key of a later version is no reason */
         write_file(d->fd, "a.json", sound, sizeof(sound) - 1);
         assert_int_equal(catalogue_read(d->fd, "a", &good), 0);
+        /* nor is what an earlier one did not have */
+        assert_int_equal(good->n_routes, 0);
 }
 
 static void test_not_a_file(void **state) {
@@ -208,6 +251,7 @@ static void test_not_a_file(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 DIRECTORY_TEST(test_round_trip), DIRECTORY_TEST(test_replace_and_withdraw),
+                DIRECTORY_TEST(test_routes),
                 DIRECTORY_TEST(test_names),      DIRECTORY_TEST(test_list),
                 DIRECTORY_TEST(test_not_an_entry), DIRECTORY_TEST(test_not_a_file),
         };
