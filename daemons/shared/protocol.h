@@ -21,7 +21,7 @@
  *   target        a function's name, or `app/function` (refused until calls cross applications)
  *   execution     empty: the supervisor makes one. From an instance: ignored, it inherits its own
  *   content_type  of the payload; empty: not known
- *   headers       metadata of the event, keys in lower case; known: traceparent, caller
+ *   headers       metadata of the event, keys in lower case; known: traceparent, caller, and SAND_HEADER_CGI
  * Send takes the same arguments and answers (s execution) once the event is queued.
  * Describe() -> (s json): application, version, functions with their limits.
  * Signal GoAway(): send nothing more on this connection, close it after the last reply.
@@ -76,6 +76,13 @@
 #define SAND_HANDLE_FULL_SIGNATURE "sstsa{ss}v"
 
 #define SAND_CHANNEL_FD 3
+
+/* The variables of CGI/1.1, one NAME=value a line: the event's payload is a request's body, and what a program answers
+ * is a header and a body (gatewayd, workers/exec.c). */
+#define SAND_HEADER_CGI "cgi"
+
+/* What an event's headers may be, keys and values together. */
+#define SAND_HEADERS_BYTES_MAX (64U * 1024U)
 
 /* A worker's environment, set by the supervisor, removed before user code runs unless marked (kept).
  * Its arguments: the function's handler, as in the manifest; its working directory: the version. */

@@ -147,7 +147,7 @@ void caller_done(Caller *c) {
 }
 
 static int refuse_headers(Failure *ret, int r) {
-        return refuse(ret, SAND_ERROR_BAD_REQUEST, "malformed event headers: expected at most 32 pairs of 8 KiB in all", r);
+        return refuse(ret, SAND_ERROR_BAD_REQUEST, "malformed event headers: expected at most 32 pairs of 64 KiB in all", r);
 }
 
 static int refuse_payload(Failure *ret, int r) {

@@ -14,7 +14,7 @@
 
 #define EVENT_ID_LENGTH 32
 #define EVENT_HEADERS_MAX 32U
-#define EVENT_HEADERS_BYTES_MAX 8192U
+#define EVENT_HEADERS_BYTES_MAX SAND_HEADERS_BYTES_MAX
 /* Calls inside calls: a function that calls itself without end is stopped here. */
 #define EVENT_DEPTH_MAX 32U
 

@@ -4,7 +4,8 @@
  * standard input, takes the result from standard output, and passes standard error on to the journal, of
  * which the end is kept for the error's cause. The event is over when the program has exited, whatever it
  * left behind; the supervisor sees to that. Its input is a file in memory, so that no order of reading and
- * writing can dead-lock. */
+ * writing can dead-lock. A request of an HTTP trigger comes as CGI/1.1 has it: the body is the event, the rest are
+ * variables of this one run. */
 
 #include <assert.h>
 #include <fcntl.h>
@@ -129,17 +130,63 @@ static int start(void) {
 
 /* Running */
 
+/* What the gateway may set for a program: RFC 3875, 4.1, and what web servers add to it. HTTP_PROXY is a setting of many
+ * programs, and no header's. */
+static bool is_cgi_variable(const char *assignment) {
+        static const char *const names[] = {
+                "CONTENT_LENGTH", "CONTENT_TYPE", "GATEWAY_INTERFACE", "PATH_INFO", "QUERY_STRING", "REMOTE_ADDR",
+                "REQUEST_METHOD", "REQUEST_URI", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL",
+                "SERVER_SOFTWARE",
+        };
+        size_t n = strcspn(assignment, "=");
+
+        if (assignment[n] != '=')
+                return false;
+        if (startswith(assignment, "HTTP_"))
+                return !startswith(assignment, "HTTP_PROXY=");
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (n == strlen(names[i]) && memcmp(assignment, names[i], n) == 0)
+                        return true;
+        return false;
+}
+
+/* This process's environment and the variables, one a line in `text`, which is cut into them and must stay. A variable
+ * that this request does not have is not there either. */
+static int cgi_environment(char *text, char ***ret) {
+        size_t n = strv_length(environ) + 1, used = 0;
+        char **l, *rest;
+
+        for (const char *p = text; *p; p++)
+                n += *p == '\n';
+        l = calloc(n + 1, sizeof(char *));
+        if (!l)
+                return -ENOMEM;
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+                if (!is_cgi_variable(line)) {
+                        free(l);
+                        return -EINVAL;
+                }
+                l[used++] = line;
+        }
+        for (char **i = environ; *i; i++)
+                if (!is_cgi_variable(*i))
+                        l[used++] = *i;
+        *ret = l;
+        return 0;
+}
+
 /* In the child of a vfork(), which shares our memory and stack: system calls only. It leads a process
  * group, to be killed as one, and dies with the instance. */
-static int become(const Program *p, int input, int output, int errors) {
+static int become(const Program *p, char *const *environment, int input, int output, int errors) {
         if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(input, STDIN_FILENO) < 0 ||
             dup2(output, STDOUT_FILENO) < 0 || dup2(errors, STDERR_FILENO) < 0)
                 return -errno;
-        (void) execv(p->path, p->argv);
+        (void) execve(p->path, p->argv, environment);
         return -errno;
 }
 
-static __attribute__((noinline)) int spawn(const Program *p, int input, int output, int errors, pid_t *ret) {
+static __attribute__((noinline)) int spawn(const Program *p, char *const *environment, int input, int output,
+                                           int errors, pid_t *ret) {
         volatile int failure = 0;
         pid_t pid;
 
@@ -147,7 +194,7 @@ static __attribute__((noinline)) int spawn(const Program *p, int input, int outp
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                failure = become(p, input, output, errors);
+                failure = become(p, environment, input, output, errors);
                 _exit(127);
         }
         if (failure < 0) {
@@ -169,7 +216,7 @@ static void closep2(int (*fds)[2]) {
         (void) safe_close((*fds)[1]);
 }
 
-static int run_start(Run *run, const void *event, size_t size) {
+static int run_start(Run *run, char *const *environment, const void *event, size_t size) {
         _cleanup_(closep2) int output[2] = { -EBADF, -EBADF }, errors[2] = { -EBADF, -EBADF };
         _cleanup_(closep) int input = -EBADF;
         int r;
@@ -183,7 +230,7 @@ static int run_start(Run *run, const void *event, size_t size) {
         if (r >= 0)
                 r = nonblocking_pipe(errors);
         if (r >= 0)
-                r = spawn(&program, input, output[1], errors[1], &run->pid);
+                r = spawn(&program, environment, input, output[1], errors[1], &run->pid);
         if (r < 0)
                 return r;
         run->pidfd = (int) syscall(SYS_pidfd_open, run->pid, 0);
@@ -379,13 +426,21 @@ static int conclude(Run *run, sand_context *context, int status) {
 
 static int handle(sand_context *context, const void *event, size_t size) {
         _cleanup_(run_done) Run run = { .pidfd = -EBADF, .output = -EBADF, .errors = -EBADF };
+        _cleanup_(freep) char *variables = NULL, **environment = NULL;
+        const char *cgi = sand_header(context, SAND_HEADER_CGI);
         char text[256];
         int r, status;
 
         r = context_export(context);
+        if (r >= 0 && cgi) {
+                variables = strdup(cgi);
+                r = variables ? cgi_environment(variables, &environment) : -ENOMEM;
+        }
+        if (r == -EINVAL)
+                return context_fail_as(context, "BadRequest", "The variables of CGI are none.");
         if (r < 0)
                 return r;
-        r = run_start(&run, event, size);
+        r = run_start(&run, environment ?: environ, event, size);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {

@@ -234,7 +234,7 @@ static void test_execution_ids_are_checked(void **state) {
                             "malformed execution id: expected 32 lower-case hex digits");
 }
 
-static const char headers_message[] = "malformed event headers: expected at most 32 pairs of 8 KiB in all";
+static const char headers_message[] = "malformed event headers: expected at most 32 pairs of 64 KiB in all";
 
 /* From an instance. */
 

@@ -245,6 +245,63 @@ static void test_large_call(void **state) {
         free(data);
 }
 
+static const char show[] = "echo \"$REQUEST_METHOD|$PATH_INFO|${QUERY_STRING-none}|$HTTP_X_A|${HTTP_PROXY-none}|"
+                           "${CONTENT_TYPE-none}|$(cat)\"";
+
+static void handle_cgi(Instance *i, const char *variables, const char *body, const char *result) {
+        const char *const headers[] = { variables ? "cgi" : "other", strempty(variables), NULL };
+        Outcome o;
+
+        instance_handle(i, &(Event) { .data = body, .size = strlen(body), .headers = headers }, &o);
+        if (o.failed)
+                fail_msg("%s: %s", o.error, o.message);
+        assert_string_equal(o.data, result);
+        outcome_done(&o);
+}
+
+/* A request's variables are there for it, and for no other, whatever the function's own are. */
+static void test_cgi(void **state) {
+        static const char *const with[] = {
+                "SAND_APP=photos", "SAND_FUNCTION=sign", "SAND_VERSION=3-abc", "CONTENT_TYPE=mine", "HTTP_PROXY=ours", NULL,
+        };
+        Instance *i;
+        Worker *w;
+
+        w = program(show);
+        i = instance_fork(w);
+        handle_cgi(i, "REQUEST_METHOD=POST\nPATH_INFO=/a b=c\nQUERY_STRING=\nHTTP_X_A=1, 2\nCONTENT_TYPE=text/plain\n", "body",
+                   "POST|/a b=c||1, 2|none|text/plain|body\n");
+        handle_cgi(i, "REQUEST_METHOD=GET\nPATH_INFO=\n", "", "GET||none||none|none|\n");
+        handle_cgi(i, NULL, "event", "||none||none|none|event\n");
+        instance_stop(i, NULL);
+        worker_stop(w);
+
+        w = worker_start("sand-worker-exec", scratch_directory(), (const char *[]) { "./program", NULL }, with);
+        i = instance_fork(w);
+        handle_cgi(i, "REQUEST_METHOD=GET\n", "", "GET||none||ours|none|\n");
+        handle_cgi(i, NULL, "event", "||none||ours|mine|event\n");
+        instance_stop(i, NULL);
+        worker_stop(w);
+}
+
+/* Nobody sets anything else by them. */
+static void test_cgi_that_is_none(void **state) {
+        static const char *const bad[] = {
+                "LD_PRELOAD=/tmp/x.so\n", "PATH=/tmp\n", "REQUEST_METHOD=GET\nSAND_BUS=x\n", "HTTP_PROXY=http://evil\n",
+                "nonsense\n", "=x\n", "REQUEST_METHODS=GET\n",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                const char *const headers[] = { "cgi", bad[i], NULL };
+                Outcome o;
+
+                once(show, &(Event) { .data = "", .headers = headers }, &o);
+                if (!o.failed || !streq(o.error, "BadRequest"))
+                        fail_msg("%s: %s", bad[i], o.failed ? o.error : (char *) o.data);
+                outcome_done(&o);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_results),
@@ -257,6 +314,8 @@ int main(void) {
                 cmocka_unit_test(test_sand_call),
                 cmocka_unit_test(test_many_calls),
                 cmocka_unit_test(test_large_call),
+                cmocka_unit_test(test_cgi),
+                cmocka_unit_test(test_cgi_that_is_none),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
