@@ -2,8 +2,10 @@
 #include "answer.h"
 
 #include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "macro.h"
 
@@ -28,11 +30,15 @@ static bool add_timing(struct MHD_Response *r, uint64_t usec) {
         return add(r, "Server-Timing", value);
 }
 
+static bool add_common(const Answer *a, struct MHD_Response *r) {
+        return add(r, "Sand-Execution", a->execution) && add_timing(r, a->run_usec) &&
+                (!a->allow || add(r, MHD_HTTP_HEADER_ALLOW, a->allow)) && web_cors_add(&a->origin, r);
+}
+
 static struct MHD_Response *finish(const Answer *a, struct MHD_Response *r) {
         if (!r)
                 return NULL;
-        if (!add_content_type(r, a->content_type) || !add(r, "Sand-Execution", a->execution) ||
-            !add_timing(r, a->run_usec) || (a->allow && !add(r, MHD_HTTP_HEADER_ALLOW, a->allow))) {
+        if (!add_content_type(r, a->content_type) || !add_common(a, r)) {
                 MHD_destroy_response(r);
                 return NULL;
         }
@@ -101,5 +107,85 @@ struct MHD_Response *answer_problem(const Answer *a, const Problem9457 *p) {
         r = answer_text(&with_type, text, strlen(text));
         if (r && retry_after(p->kind))
                 (void) add(r, MHD_HTTP_HEADER_RETRY_AFTER, retry_after(p->kind));
+        return r;
+}
+
+/* ---- triggers ---- */
+
+/* What a body points into. */
+typedef struct Body {
+        sd_bus_message *message;
+        void *mapping, *decoded;
+        size_t size;
+        json_object *text;
+} Body;
+
+static void body_free(void *body) {
+        Body *b = body;
+
+        if (b->mapping)
+                (void) munmap(b->mapping, b->size);
+        gnutls_free(b->decoded);
+        (void) json_object_put(b->text);
+        sd_bus_message_unref(b->message);
+        free(b);
+}
+
+static struct MHD_Response *body_response(WebAnswer *w, const Payload *payload, void *mapping) {
+        Body *b = calloc(1, sizeof(Body));
+        struct MHD_Response *r;
+
+        if (!b) {
+                if (mapping)
+                        (void) munmap(mapping, payload->size);
+                return NULL;
+        }
+        *b = (Body) {
+                .message = sd_bus_message_ref(payload->message),
+                .mapping = mapping,
+                .size = payload->size,
+                .decoded = TAKE_PTR(w->decoded),
+                .text = TAKE_PTR(w->text),
+        };
+        r = MHD_create_response_from_buffer_with_free_callback_cls(w->size, (void *) w->body, body_free, b);
+        if (!r)
+                body_free(b);
+        return r;
+}
+
+static bool has_body(const WebAnswer *w) {
+        return w->size > 0 && w->status != MHD_HTTP_NO_CONTENT && w->status != MHD_HTTP_NOT_MODIFIED;
+}
+
+struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *payload, void *mapping) {
+        struct MHD_Response *r;
+        bool good;
+
+        if (!has_body(w)) {
+                w->body = "";
+                w->size = 0;
+        }
+        r = body_response(w, payload, mapping);
+        if (!r)
+                return NULL;
+        good = add_common(a, r);
+        if (good && (has_body(w) || w->content_type))
+                good = add_content_type(r, w->content_type);
+        for (size_t i = 0; good && i < w->n_headers; i++)
+                if (!web_cors_owns(&a->origin, w->headers[i].name))
+                        good = add(r, w->headers[i].name, w->headers[i].value);
+        if (good)
+                return r;
+        MHD_destroy_response(r);
+        return NULL;
+}
+
+struct MHD_Response *answer_preflight(const Answer *a, const char *method, const char *headers) {
+        struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *) "", MHD_RESPMEM_PERSISTENT);
+
+        if (r && (!add_common(a, r) || !web_cors_add_preflight(&a->origin, method, headers, r))) {
+                MHD_destroy_response(r);
+                return NULL;
+        }
         return r;
 }

@@ -8,6 +8,8 @@
 
 #include "payload.h"
 #include "problem.h"
+#include "web-answer.h"
+#include "web-cors.h"
 
 #define EXECUTION_ID_LENGTH 32U
 
@@ -15,6 +17,7 @@ typedef struct Answer {
         const char *execution;    /* Sand-Execution */
         const char *content_type; /* of a problem: not needed */
         const char *allow;        /* of 405, else NULL */
+        WebOrigin origin;         /* of a request to a trigger */
         uint64_t run_usec;        /* Server-Timing; 0: not known */
 } Answer;
 
@@ -24,3 +27,8 @@ struct MHD_Response *answer_problem(const Answer *a, const Problem9457 *p);
 /* Takes the text, which malloc() made, also when this fails. */
 struct MHD_Response *answer_text(const Answer *a, char *text, size_t size);
 struct MHD_Response *answer_static(const Answer *a, const char *text);
+/* What a function said, of which this takes what the body needs; `payload` is what it was read from, and `mapping`, which
+ * is then the answer's, what payload_map() gave of it. */
+struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *payload, void *mapping);
+/* To the question whether that method and those headers (NULL: none) may be sent. */
+struct MHD_Response *answer_preflight(const Answer *a, const char *method, const char *headers);

@@ -40,6 +40,7 @@ App *app_unref(App *a) {
         if (a->entry)
                 metrics_list_free(a->metrics, a->entry->n_functions);
         catalogue_entry_free(a->entry);
+        web_table_unref(a->web);
         free(a->name);
         free(a);
         return NULL;
@@ -54,6 +55,7 @@ int app_find_function(const App *a, const char *function) {
 /* Takes the entry. Functions that stay keep their counters. */
 static int app_set_entry(App *a, CatalogueEntry *entry) {
         FunctionMetrics **metrics;
+        WebTable *web;
 
         metrics = calloc(MAX(entry->n_functions, (size_t) 1), sizeof(FunctionMetrics *));
         for (size_t i = 0; metrics && i < entry->n_functions; i++) {
@@ -65,15 +67,19 @@ static int app_set_entry(App *a, CatalogueEntry *entry) {
                         metrics = NULL;
                 }
         }
-        if (!metrics) {
+        if (!metrics || web_table_new(TAKE_PTR(entry->routes), entry->n_routes, &web) < 0) {
+                metrics_list_free(metrics, entry->n_functions);
                 catalogue_entry_free(entry);
                 return -ENOMEM;
         }
+        entry->n_routes = 0;
         if (a->entry)
                 metrics_list_free(a->metrics, a->entry->n_functions);
         catalogue_entry_free(a->entry);
+        web_table_unref(a->web);
         a->entry = entry;
         a->metrics = metrics;
+        a->web = web;
         return 0;
 }
 

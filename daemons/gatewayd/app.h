@@ -9,6 +9,7 @@
 #include "catalogue.h"
 #include "metrics.h"
 #include "peer.h"
+#include "web-table.h"
 
 /* Lives as long as it is listed or a request refers to it. */
 typedef struct App {
@@ -16,6 +17,7 @@ typedef struct App {
         char *name;
         CatalogueEntry *entry;
         FunctionMetrics **metrics; /* beside entry->functions */
+        WebTable *web;             /* has the entry's routes */
         Peer *peer;
         uint64_t body_bytes;       /* of requests that are being received */
         unsigned in_flight;

@@ -18,6 +18,8 @@ typedef struct Gateway {
         char *status_text;   /* as sent last */
         uint8_t random[256]; /* for ids; what is left of it */
         size_t n_random;
+        uint64_t complaints_since; /* of answers that are none; CLOCK_MONOTONIC */
+        unsigned n_complaints;
 } Gateway;
 
 typedef struct GatewayConfig {

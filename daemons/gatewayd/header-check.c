@@ -95,6 +95,12 @@ static const char *take_value(HeaderCheck *c, const char *name, size_t n, const 
                 c->prefer = value;
         else if (name_is(name, n, "Expect"))
                 c->expect = value;
+        else if (name_is(name, n, "Origin"))
+                c->origin = value;
+        else if (name_is(name, n, "Access-Control-Request-Method"))
+                c->cors_method = value;
+        else if (name_is(name, n, "Access-Control-Request-Headers"))
+                c->cors_headers = value;
         return NULL;
 }
 
@@ -110,6 +116,7 @@ void header_check_add(HeaderCheck *c, const char *name, size_t name_size, const 
                 c->problem = "The value of a header holds control characters.";
         else
                 c->problem = take_value(c, name, name_size, value, value_size);
+        c->n_lines++;
         c->next = value + value_size + LINE_END;
 }
 

@@ -14,10 +14,11 @@ typedef struct HeaderCheck {
         const char *next;    /* where the next name must begin */
         const char *problem; /* what is wrong, a sentence; NULL: nothing */
         bool http_1_1;
-        unsigned n_host, n_length, n_encoding;
+        unsigned n_lines, n_host, n_length, n_encoding;
 
         /* Values that the request needs, in the connection's memory; NULL: not there. */
         const char *content_type, *traceparent, *timeout, *prefer, *expect;
+        const char *origin, *cors_method, *cors_headers;
         uint64_t content_length; /* UINT64_MAX: chunked; 0: none */
 } HeaderCheck;
 

@@ -10,6 +10,7 @@
 
 #include "http.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -46,6 +47,7 @@ struct HttpConnection {
         uint64_t since; /* CLOCK_MONOTONIC; when it entered its phase */
         bool suspended;
         void *request;
+        char *query; /* of the request; NULL: none */
         HttpConnection *prev, *next;
 };
 
@@ -198,6 +200,20 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
         return r < 0 ? MHD_NO : MHD_YES;
 }
 
+/* The request line, before it is cut into arguments, whose text cannot be had back from them. */
+static void *on_uri(void *userdata, const char *uri, struct MHD_Connection *mhd) {
+        HttpConnection *c = connection_of(mhd);
+        const char *query = strchr(uri, '?');
+
+        if (c) {
+                free(c->query);
+                c->query = query && query[1] ? strdup(query + 1) : NULL;
+                if (query && query[1] && !c->query)
+                        connection_doom(c);
+        }
+        return NULL;
+}
+
 static void on_completed(void *userdata, struct MHD_Connection *mhd, void **context,
                          enum MHD_RequestTerminationCode code) {
         Http *h = userdata;
@@ -210,8 +226,25 @@ static void on_completed(void *userdata, struct MHD_Connection *mhd, void **cont
         phase_set(c, PHASE_IDLE);
 }
 
-int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata) {
+int http_header_each(const HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata) {
         return MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, each, userdata);
+}
+
+const char *http_query(const HttpConnection *c) {
+        return strempty(c->query);
+}
+
+void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        const struct sockaddr *sa = info ? info->client_addr : NULL;
+        const void *address = NULL;
+
+        if (sa && sa->sa_family == AF_INET)
+                address = &((const struct sockaddr_in *) (const void *) sa)->sin_addr;
+        else if (sa && sa->sa_family == AF_INET6)
+                address = &((const struct sockaddr_in6 *) (const void *) sa)->sin6_addr;
+        if (!address || !inet_ntop(sa->sa_family, address, ret, INET6_ADDRSTRLEN))
+                strcpy(ret, "127.0.0.1");
 }
 
 size_t http_header_size(HttpConnection *c) {
@@ -278,6 +311,7 @@ static void connection_end(Http *h, HttpConnection *c) {
         if (c->request)
                 h->ops->free(TAKE_PTR(c->request));
         phase_leave(c);
+        free(c->query);
         free(c);
         h->metrics.connections--;
         if (h->full && !h->stopping) {
@@ -510,6 +544,7 @@ static int start_daemon(Http *h) {
                 MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
                 MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
                 MHD_OPTION_END);
         return h->daemon ? 0 : -EIO;

@@ -5,6 +5,7 @@
  * Knows nothing of what is asked. */
 
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <systemd/sd-event.h>
 
 #include "macro.h"
@@ -47,7 +48,11 @@ bool http_is_stopping(const Http *h);
 void http_abandon(Http *h);
 
 /* Of a request that is being handled. */
-int http_header_each(HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata);
+int http_header_each(const HttpConnection *c, MHD_KeyValueIteratorN each, void *userdata);
+/* What follows the path's '?', as it was sent; "" if nothing does. */
+const char *http_query(const HttpConnection *c);
+/* The client's address, as text; 127.0.0.1 for one that came by a unix socket. */
+void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]);
 /* From the first byte of the method to the first behind the header; 0: not known. */
 size_t http_header_size(HttpConnection *c);
 /* The answer comes later. */

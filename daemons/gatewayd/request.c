@@ -11,48 +11,15 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#include "answer.h"
-#include "gateway.h"
-#include "header-check.h"
 #include "log.h"
-#include "route.h"
+#include "request-private.h"
 
 #define DRAIN_MAX (UINT64_C(16) << 20)
 #define BODY_FIRST 4096U
 #define CONTENT_TYPE_MAX 256U
-#define TRACEPARENT_LENGTH 55U
 /* From a machine that sleeps to its first answer, and for what waits in its queue. */
 #define CALL_SLACK_USEC (10 * USEC_PER_SEC)
 #define DEADLINE_SLACK_USEC (1 * USEC_PER_SEC)
-
-typedef struct Request {
-        Gateway *gateway;
-        HttpConnection *connection;
-        char id[EXECUTION_ID_LENGTH + 1];
-        Route route;
-        HeaderCheck header;
-        uint64_t deadline; /* 0: none asked for */
-
-        /* Of an invocation. */
-        Target target;
-        App *app;
-        FunctionMetrics *metrics;
-        uint64_t payload_max, timeout;
-        uint64_t started;
-        PeerCall *call;
-
-        char *body;
-        size_t size, allocated;
-        uint64_t drained;
-
-        /* Why it is not served. */
-        bool refused;
-        SandError kind;
-        unsigned status; /* 0: the kind's */
-        char detail[256];
-} Request;
-
-static void request_refuse(Request *q, SandError kind, unsigned status, const char *format, ...) _printf_(4, 5);
 
 static void body_free(Request *q) {
         q->gateway->body_bytes -= q->allocated;
@@ -63,7 +30,7 @@ static void body_free(Request *q) {
         q->size = q->allocated = 0;
 }
 
-static void request_refuse(Request *q, SandError kind, unsigned status, const char *format, ...) {
+void request_refuse(Request *q, SandError kind, unsigned status, const char *format, ...) {
         va_list ap;
 
         if (q->refused)
@@ -79,15 +46,18 @@ static void request_refuse(Request *q, SandError kind, unsigned status, const ch
 
 /* ---- answers ---- */
 
-static void request_answer_problem(Request *q, const Problem9457 *p) {
-        const Answer a = {
-                .execution = q->id,
-                .allow = p->status == MHD_HTTP_METHOD_NOT_ALLOWED ? route_methods(q->route) : NULL,
-        };
+void request_answer_problem(Request *q, const Problem9457 *p) {
+        char allow[WEB_ALLOW_MAX];
+        Answer a = { .execution = q->id, .origin = request_origin(q) };
+
+        if (p->status == MHD_HTTP_METHOD_NOT_ALLOWED) {
+                web_allow(q->web.methods, allow);
+                a.allow = route_methods(q->route) ?: allow;
+        }
         http_answer(q->connection, problem_status(p), answer_problem(&a, p));
 }
 
-static void request_answer_refused(Request *q) {
+void request_answer_refused(Request *q) {
         const Problem9457 p = {
                 .kind = q->kind,
                 .status = q->status,
@@ -97,7 +67,7 @@ static void request_answer_refused(Request *q) {
         request_answer_problem(q, &p);
 }
 
-static void request_finish(Request *q, int outcome) {
+void request_finish(Request *q, int outcome) {
         function_metrics_record(q->metrics, outcome, usec_sub(now_usec(), q->started));
         q->metrics->in_flight--;
         q->app->in_flight--;
@@ -122,6 +92,10 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
         if (reply->error != _SAND_ERROR_INVALID) {
                 request_finish(q, reply->error);
                 request_answer_error(q, reply);
+                return;
+        }
+        if (q->route == ROUTE_WEB) {
+                request_answer_web(q, reply);
                 return;
         }
         request_finish(q, OUTCOME_OK);
@@ -160,7 +134,10 @@ static int make_id(Gateway *g, char ret[static EXECUTION_ID_LENGTH + 1]) {
         return 0;
 }
 
-static bool is_printable_ascii(const char *s) {
+/* What an event can say of its payload. */
+bool content_type_is_valid(const char *s) {
+        if (strlen(s) > CONTENT_TYPE_MAX)
+                return false;
         for (; *s; s++)
                 if (*s < ' ' || *s > '~')
                         return false;
@@ -171,10 +148,10 @@ static void request_take_options(Request *q) {
         const HeaderCheck *h = &q->header;
         uint64_t span;
 
-        if (h->prefer && strcasestr(h->prefer, "respond-async"))
+        if (q->route == ROUTE_INVOKE && h->prefer && strcasestr(h->prefer, "respond-async"))
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "Asynchronous invocations (Prefer: "
                                "respond-async) are not served by this version; invoke without it.");
-        if (h->content_type && (strlen(h->content_type) > CONTENT_TYPE_MAX || !is_printable_ascii(h->content_type)))
+        if (q->route == ROUTE_INVOKE && h->content_type && !content_type_is_valid(h->content_type))
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "Content-Type is longer than %u bytes or not ASCII.",
                                CONTENT_TYPE_MAX);
         if (h->timeout) {
@@ -191,17 +168,36 @@ static uint64_t function_call_timeout(const Gateway *g, uint64_t timeout) {
         return MIN(t, g->settings.invoke_timeout_max);
 }
 
+void request_set_function(Request *q, App *app, int i) {
+        const CatalogueFunction *f = app->entry->functions + i;
+        Gateway *g = q->gateway;
+
+        app_ref(app);
+        app_unref(q->app);
+        q->app = app;
+        function_metrics_unref(q->metrics);
+        q->metrics = function_metrics_ref(app->metrics[i]);
+        q->runtime = f->runtime;
+        q->payload_max = MIN(f->payload_max, g->settings.body_bytes_max);
+        q->timeout = function_call_timeout(g, f->timeout_usec);
+}
+
+static App *request_find_app(Request *q) {
+        App *app = apps_find(q->gateway->apps, q->target.app);
+
+        if (!app)
+                request_refuse(q, SAND_ERROR_NOT_FOUND, 0, "There is no application \"%s\".", q->target.app);
+        return app;
+}
+
 static void request_take_function(Request *q) {
         Gateway *g = q->gateway;
-        const CatalogueFunction *f;
         App *app;
         int i;
 
-        app = apps_find(g->apps, q->target.app);
-        if (!app) {
-                request_refuse(q, SAND_ERROR_NOT_FOUND, 0, "There is no application \"%s\".", q->target.app);
+        app = request_find_app(q);
+        if (!app)
                 return;
-        }
         i = app_find_function(app, q->target.function);
         if (i < 0 && apps_refresh(g->apps) > 0 && (app = apps_find(g->apps, q->target.app)))
                 i = app_find_function(app, q->target.function);
@@ -210,11 +206,7 @@ static void request_take_function(Request *q) {
                                q->target.app, q->target.function);
                 return;
         }
-        f = app->entry->functions + i;
-        q->app = app_ref(app);
-        q->metrics = function_metrics_ref(app->metrics[i]);
-        q->payload_max = MIN(f->payload_max, g->settings.body_bytes_max);
-        q->timeout = function_call_timeout(g, f->timeout_usec);
+        request_set_function(q, app, i);
 }
 
 static void request_refuse_size(Request *q) {
@@ -223,21 +215,25 @@ static void request_refuse_size(Request *q) {
 }
 
 static void request_check(Request *q, const char *path, const char *method) {
-        q->route = route_parse(path, &q->target);
+        const char *rest;
+        App *app;
+
+        q->route = route_parse(path, &q->target, &rest);
         if (q->route == ROUTE_NONE) {
                 request_refuse(q, SAND_ERROR_NOT_FOUND, 0, "Nothing is served at this path. Functions are at "
-                               "/invoke/APP/NAME.");
+                               "/invoke/APP/NAME, HTTP triggers at /web/APP/.");
                 return;
         }
-        if (!route_allows(q->route, method)) {
+        if (route_methods(q->route) && !route_allows(q->route, method)) {
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, MHD_HTTP_METHOD_NOT_ALLOWED,
                                "This path takes %s.", route_methods(q->route));
                 return;
         }
-        if (q->route != ROUTE_INVOKE)
-                return;
-        request_take_function(q);
-        if (q->refused)
+        if (q->route == ROUTE_INVOKE)
+                request_take_function(q);
+        else if (q->route == ROUTE_WEB && (app = request_find_app(q)))
+                request_take_trigger(q, app, rest, http_query(q->connection), method);
+        if (q->refused || !q->metrics)
                 return;
         request_take_options(q);
         if (q->header.content_length != UINT64_MAX && q->header.content_length > q->payload_max)
@@ -256,6 +252,7 @@ static void *request_begin(HttpConnection *c, const char *path, const char *meth
         }
         q->gateway = userdata;
         q->connection = c;
+        q->method = method;
 
         header_check_begin(&q->header, version);
         (void) http_header_each(c, on_header, &q->header);
@@ -309,7 +306,7 @@ static int request_drain(Request *q, size_t size) {
 static int request_body(void *request, const char *data, size_t size) {
         Request *q = request;
 
-        if (q->refused || q->route != ROUTE_INVOKE)
+        if (q->refused || !q->metrics)
                 return request_drain(q, size);
         if (size > q->payload_max - q->size) {
                 request_refuse_size(q);
@@ -337,6 +334,8 @@ static bool traceparent_is_valid(const char *s) {
 }
 
 static void request_refuse_connection(Request *q, int error) {
+        if (q->refused)
+                return;
         errno = -error;
         switch (error) {
         case -ENOBUFS:
@@ -359,12 +358,13 @@ static void request_refuse_connection(Request *q, int error) {
 }
 
 static int request_call(Request *q) {
-        const char *headers[3] = {};
+        _cleanup_(buffer_done) Buffer event = {};
+        const char *headers[5] = {}, **next = headers;
         uint64_t now = now_usec();
         PeerRequest call = {
                 .target = q->target.function,
                 .execution = q->id,
-                .content_type = q->header.content_type,
+                .content_type = q->web.bodyless ? NULL : q->header.content_type,
                 .headers = headers,
                 .deadline = q->deadline,
                 .timeout_usec = q->timeout,
@@ -375,9 +375,12 @@ static int request_call(Request *q) {
         int r;
 
         if (traceparent_is_valid(q->header.traceparent)) {
-                headers[0] = "traceparent";
-                headers[1] = q->header.traceparent;
+                *next++ = "traceparent";
+                *next++ = q->header.traceparent;
         }
+        r = q->route == ROUTE_WEB ? request_build_event(q, &call, next, &event) : 0;
+        if (r < 0)
+                return r;
         if (q->deadline > 0)
                 call.timeout_usec = MIN(q->timeout, usec_sub(q->deadline, now) + DEADLINE_SLACK_USEC);
         r = apps_get_peer(q->gateway->apps, q->app, &peer);
@@ -386,7 +389,7 @@ static int request_call(Request *q) {
         return peer_invoke(peer, &call, on_reply, q, &q->call);
 }
 
-static void request_invoke(Request *q) {
+void request_invoke(Request *q) {
         int r;
 
         if (q->app->in_flight >= q->gateway->settings.invocations_per_app_max)
@@ -405,7 +408,8 @@ static void request_invoke(Request *q) {
         q->gateway->in_flight++;
         gateway_touch_status(q->gateway);
         body_free(q); /* the message has it */
-        http_wait(q->connection);
+        if (q->n_redirects == 0)
+                http_wait(q->connection);
 }
 
 static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
@@ -442,8 +446,10 @@ static int request_complete(void *request) {
                 if (q->metrics)
                         function_metrics_count(q->metrics, q->kind);
                 request_answer_refused(q);
-        } else if (q->route == ROUTE_INVOKE)
+        } else if (q->metrics)
                 request_invoke(q);
+        else if (q->route == ROUTE_WEB)
+                request_answer_preflight(q);
         else if (q->route == ROUTE_HEALTHZ) {
                 a.content_type = "application/json";
                 http_answer(q->connection, MHD_HTTP_OK, answer_static(&a, "{\"status\":\"ok\"}\n"));
@@ -474,6 +480,8 @@ static void request_free(void *request) {
                 request_finish(q, OUTCOME_CANCELLED);
         }
         body_free(q);
+        web_done(&q->web);
+        free(q->redirect);
         function_metrics_unref(q->metrics);
         app_unref(q->app);
         free(q);

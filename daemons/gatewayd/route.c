@@ -23,7 +23,18 @@ static int parse_target(const char *s, Target *ret) {
         return 0;
 }
 
-Route route_parse(const char *path, Target *ret_target) {
+static int parse_web(const char *s, Target *ret, const char **ret_rest) {
+        size_t n = strcspn(s, "/");
+        Target t = {};
+
+        if (copy_name(t.app, sizeof(t.app), s, n) < 0 || !app_name_is_valid(t.app))
+                return -EINVAL;
+        *ret = t;
+        *ret_rest = s[n] ? s + n : "/";
+        return 0;
+}
+
+Route route_parse(const char *path, Target *ret_target, const char **ret_rest) {
         const char *rest;
 
         assert(path);
@@ -36,6 +47,9 @@ Route route_parse(const char *path, Target *ret_target) {
         rest = startswith(path, "/invoke/");
         if (rest && parse_target(rest, ret_target) >= 0)
                 return ROUTE_INVOKE;
+        rest = startswith(path, "/web/");
+        if (rest && parse_web(rest, ret_target, ret_rest) >= 0)
+                return ROUTE_WEB;
         return ROUTE_NONE;
 }
 

@@ -2,13 +2,14 @@
 #pragma once
 
 /* What a path means. Nothing is decoded: no name that we serve needs %-escapes, so a path that holds one
- * means nothing. */
+ * means nothing. What follows the application's name at /web/ is for its triggers (web-table.h). */
 
 #include "manifest.h"
 
 typedef enum Route {
         ROUTE_NONE,
         ROUTE_INVOKE,
+        ROUTE_WEB,
         ROUTE_HEALTHZ,
         ROUTE_METRICS,
 } Route;
@@ -18,8 +19,9 @@ typedef struct Target {
         char function[64 + 1];
 } Target;
 
-/* `path` is without query. For ROUTE_INVOKE *ret_target holds two valid names. */
-Route route_parse(const char *path, Target *ret_target);
-/* "POST", "GET, HEAD": what Allow: says; NULL for ROUTE_NONE. */
+/* `path` is without query. For ROUTE_INVOKE *ret_target holds two valid names; for ROUTE_WEB the application's, and
+ * *ret_rest the rest of the path, from its slash on, "/" if there is none. */
+Route route_parse(const char *path, Target *ret_target, const char **ret_rest);
+/* "POST", "GET, HEAD": what Allow: says; NULL where a path alone does not tell. */
 const char *route_methods(Route r);
 bool route_allows(Route r, const char *method);

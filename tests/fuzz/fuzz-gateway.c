@@ -59,6 +59,7 @@ static void check_header(char *s, char *end) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(freep) char *copy = malloc(size + 1);
+        const char *rest;
         char *header;
         Target t;
 
@@ -69,9 +70,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         header = memchr(copy, '\n', size);
         if (header)
                 *header++ = 0;
-        if (route_parse(copy, &t) == ROUTE_INVOKE) {
+        switch (route_parse(copy, &t, &rest)) {
+        case ROUTE_INVOKE:
                 assert(app_name_is_valid(t.app));
                 assert(function_name_is_valid(t.function));
+                break;
+        case ROUTE_WEB:
+                assert(app_name_is_valid(t.app));
+                assert(*rest == '/');
+                break;
+        default:
+                break;
         }
         if (header)
                 check_header(header, copy + size);

@@ -9,10 +9,12 @@
  *   fail     FunctionFailed of class Oops                 error    org.sand.Error.<payload>
  *   garbage  an answer without a payload                 never    no answer
  *   die      the process ends without an answer           hangup   the connection ends without an answer
- *   goaway   GoAway, then echo
+ *   goaway   GoAway, then echo                           event    the payload, as JSON
+ *   answer   the body of the HTTP event, as JSON          vars     info, as a CGI program's answer
  *
  * fake-machine SOCKET [DROP]: the first DROP connections are closed before they can authenticate. */
 
+#include <json-c/json.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -109,6 +111,32 @@ static uint64_t payload_number(const Payload *p) {
         return strtoull(text, NULL, 10);
 }
 
+static int reply_body_of(sd_bus_message *m, const Payload *p) {
+        struct json_tokener *tokener = json_tokener_new();
+        const void *data;
+        json_object *o, *body;
+        void *mapping;
+        int r;
+
+        r = payload_map(p, &data, &mapping);
+        if (r < 0)
+                return r;
+        o = json_tokener_parse_ex(tokener, data, (int) p->size);
+        json_tokener_free(tokener);
+        body = json_object_object_get(o, "body");
+        r = reply_bytes(m, "application/json", json_object_get_string(body), (size_t) json_object_get_string_len(body));
+        json_object_put(o);
+        return r;
+}
+
+static int reply_info(sd_bus_message *m, const char *info) {
+        _cleanup_(freep) char *text = NULL;
+
+        if (asprintf(&text, "Content-Type: text/plain\r\n\r\n%s", info) < 0)
+                return -ENOMEM;
+        return reply_bytes(m, "text/plain", text, strlen(text));
+}
+
 static int answer(Machine *machine, sd_bus_message *m, const char *target, const char *content_type,
                   const char *info, Payload *p) {
         sd_bus *bus = sd_bus_message_get_bus(m);
@@ -116,6 +144,12 @@ static int answer(Machine *machine, sd_bus_message *m, const char *target, const
 
         if (streq(target, "echo"))
                 return reply_payload(m, content_type, p);
+        if (streq(target, "event"))
+                return reply_payload(m, "application/json", p);
+        if (streq(target, "answer"))
+                return reply_body_of(m, p);
+        if (streq(target, "vars"))
+                return reply_info(m, info);
         if (streq(target, "empty"))
                 return reply_bytes(m, "application/json", NULL, 0);
         if (streq(target, "info"))
@@ -164,7 +198,7 @@ static int on_invoke(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         const char *target, *execution, *content_type, *key, *value;
         Payload p = PAYLOAD_EMPTY;
         uint64_t deadline;
-        char info[1024];
+        char info[80 * 1024];
         int r, n;
 
         r = sd_bus_message_read(m, SAND_INVOKE_SIGNATURE, &target, &execution, &deadline, &content_type);
@@ -174,7 +208,7 @@ static int on_invoke(sd_bus_message *m, void *userdata, sd_bus_error *e) {
                      (unsigned long long) deadline);
         r = sd_bus_message_enter_container(m, 'a', "{ss}");
         while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0)
-                n += snprintf(info + n, sizeof(info) - (size_t) n, "%.80s=%.80s\n", key, value);
+                n += snprintf(info + n, sizeof(info) - (size_t) n, "%s=%s\n", key, value);
         if (r < 0 || (r = sd_bus_message_exit_container(m)) < 0)
                 return r;
         r = payload_read(m, UINT64_MAX, &p);

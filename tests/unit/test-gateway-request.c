@@ -127,17 +127,25 @@ static void test_routes(void **state) {
                 "/invoke/-a/f", "/invoke/a/-f", "/healthz/", "/Healthz", "healthz", "http://x/healthz",
                 "/invoke/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/f",
                 "/invoke/a/fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+                "/web", "/web/", "/web//a", "/web/A/a", "/web/../a", "/web/a%61/b", "/Web/a/b",
         };
+        const char *rest;
         Target t;
 
         for (size_t i = 0; i < ELEMENTSOF(nothing); i++)
-                if (route_parse(nothing[i], &t) != ROUTE_NONE)
+                if (route_parse(nothing[i], &t, &rest) != ROUTE_NONE)
                         fail_msg("accepted: %s", nothing[i]);
-        assert_int_equal(route_parse("/invoke/my-app/my_Function-1", &t), ROUTE_INVOKE);
+        assert_int_equal(route_parse("/invoke/my-app/my_Function-1", &t, &rest), ROUTE_INVOKE);
         assert_string_equal(t.app, "my-app");
         assert_string_equal(t.function, "my_Function-1");
-        assert_int_equal(route_parse("/healthz", &t), ROUTE_HEALTHZ);
-        assert_int_equal(route_parse("/metrics", &t), ROUTE_METRICS);
+        assert_int_equal(route_parse("/web/my-app/a//b/", &t, &rest), ROUTE_WEB);
+        assert_string_equal(t.app, "my-app");
+        assert_string_equal(rest, "/a//b/");
+        assert_int_equal(route_parse("/web/a", &t, &rest), ROUTE_WEB);
+        assert_string_equal(rest, "/");
+        assert_null(route_methods(ROUTE_WEB));
+        assert_int_equal(route_parse("/healthz", &t, &rest), ROUTE_HEALTHZ);
+        assert_int_equal(route_parse("/metrics", &t, &rest), ROUTE_METRICS);
         assert_true(route_allows(ROUTE_INVOKE, "POST"));
         assert_false(route_allows(ROUTE_INVOKE, "GET"));
         assert_false(route_allows(ROUTE_INVOKE, "post"));

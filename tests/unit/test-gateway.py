@@ -5,6 +5,7 @@
 
 usage: test-gateway.py SAND-GATEWAYD FAKE-MACHINE"""
 
+import base64
 import json
 import os
 import random
@@ -22,6 +23,20 @@ GATEWAYD, MACHINE = sys.argv[1:3]
 CRLF = b'\r\n'
 POST = b'POST /invoke/demo/echo HTTP/1.1\r\n'
 HOST = b'Host: x\r\n'
+CORS = {'origins': ['https://a.example', 'http://b.example:8080'], 'headers': ['X-A', 'Content-Type'],
+        'expose_headers': ['ETag'], 'max_age_usec': 600000000, 'credentials': True}
+ROUTES = (
+    ('GET /', 'event', None),
+    ('GET /event/{id}', 'event', CORS),
+    ('POST /event/{id}', 'event', None),
+    ('PUT /answer', 'answer', {'origins': ['*'], 'methods': ['*'], 'headers': ['*'], 'credentials': False}),
+    ('POST /answer', 'answer', None),
+    ('GET /answer', 'answer', None),
+    ('POST /cgi', 'echo', None),
+    ('ANY /vars/{rest+}', 'vars', None),
+    ('POST /small', 'small', None),
+    ('GET /fail', 'fail', CORS),
+    ('OPTIONS /plain', 'event', None))
 
 
 def request(function, body=b'', extra=b'', app=b'demo'):
@@ -29,10 +44,16 @@ def request(function, body=b'', extra=b'', app=b'demo'):
             b'Content-Length: %d\r\n\r\n' % len(body) + body)
 
 
+def web(method, path, body=b'', extra=b''):
+    length = b'Content-Length: %d\r\n' % len(body) if body else b''
+    return method + b' /web/demo' + path + b' HTTP/1.1\r\n' + HOST + extra + length + CRLF + body
+
+
 class Answer:
     def __init__(self, head, body):
         lines = head.split(CRLF)
         self.status = int(lines[0].split()[1])
+        self.lines = [l.decode('latin-1') for l in lines[1:]]
         self.headers = {k.decode().lower(): v.decode() for k, v in (l.split(b': ', 1) for l in lines[1:])}
         self.body = body
 
@@ -129,12 +150,13 @@ class Gateway(unittest.TestCase):
         self.gateway.terminate()
         self.assertEqual(self.gateway.wait(40), 0)
 
-    def publish(self, name):
+    def publish(self, name, routes=ROUTES):
         functions = ('echo', 'empty', 'info', 'count', 'delay', 'big', 'fail', 'error', 'garbage', 'never', 'die',
-                     'goaway', 'small')
+                     'goaway', 'small', 'event', 'answer', 'vars')
         entry = {'name': name, 'version': '1-aa', 'hash': '0' * 64, 'uid_base': 1000000, 'functions': {
-            f: {'runtime': 'exec', 'timeout_usec': 30000000, 'payload_max': 1000 if f == 'small' else 1 << 20,
-                'queue_max': 1000} for f in functions}}
+            f: {'runtime': 'native' if f in ('small', 'event', 'answer', 'fail') else 'exec', 'timeout_usec': 30000000,
+                'payload_max': 1000 if f == 'small' else 1 << 20, 'queue_max': 1000} for f in functions},
+            'routes': [dict({'http': h, 'target': t}, **({'cors': c} if c else {})) for h, t, c in routes]}
         with open(f'{self.dir}/catalogue/.new', 'w') as f:
             json.dump(entry, f)
         os.rename(f'{self.dir}/catalogue/.new', f'{self.dir}/catalogue/{name}.json')
@@ -244,6 +266,237 @@ class Gateway(unittest.TestCase):
             self.assertEqual(c.send(b'hello').answer().body, b'hello')
             c.send(b'POST /invoke/demo/small HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n')
             self.assertEqual(c.answer().status, 413)
+
+    # ---- triggers ----
+
+    def test_web_event(self):
+        a = self.ask(web(b'GET', b'/event/a%20b?x=1&x=2&y=%C3%A9', extra=b'Cookie: a=1; b=2\r\nX-A: 1\r\nx-a: 2\r\n'
+                         b'User-Agent: test\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n'))
+        self.assertEqual((a.status, a.headers['content-type']), (200, 'application/json'))
+        e = json.loads(a.body)
+        now = time.time()
+        self.assertLess(abs(now - e['requestContext'].pop('timeEpoch') / 1000), 60)
+        self.assertRegex(e['requestContext'].pop('time'), r'^\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d \+0000$')
+        self.assertEqual(e['requestContext'].pop('requestId'), a.headers['sand-execution'])
+        self.assertEqual(e, {
+            'version': '2.0', 'routeKey': 'GET /event/{id}', 'rawPath': '/event/a%20b',
+            'rawQueryString': 'x=1&x=2&y=%C3%A9', 'cookies': ['a=1', 'b=2'],
+            'headers': {'host': 'x', 'x-a': '1,2', 'user-agent': 'test', 'x-forwarded-for': '192.0.2.1,127.0.0.1',
+                        'x-forwarded-proto': 'https', 'x-forwarded-port': '80'},
+            'queryStringParameters': {'x': '1,2', 'y': 'é'}, 'pathParameters': {'id': 'a b'}, 'isBase64Encoded': False,
+            'requestContext': {
+                'accountId': 'anonymous', 'apiId': 'demo', 'domainName': 'x', 'domainPrefix': 'x',
+                'routeKey': 'GET /event/{id}', 'stage': '$default',
+                'http': {'method': 'GET', 'path': '/event/a%20b', 'protocol': 'HTTP/1.1', 'sourceIp': '127.0.0.1',
+                         'userAgent': 'test'}}})
+        # A request after another on the same connection has a query of its own, or none.
+        with self.client() as c:
+            for query in (b'?a=b', b'', b'?', b'?c', b''):
+                e = json.loads(c.send(web(b'GET', b'/' + query)).answer().body)
+                self.assertEqual(e['rawQueryString'].encode(), query[1:])
+        self.assertEqual(json.loads(self.ask(b'GET /web/demo HTTP/1.1\r\nHost: x\r\n\r\n').body)['rawPath'], '/')
+
+    def test_web_bodies(self):
+        every = bytes(range(256))
+        for content_type, body in ((b'', every), (b'text/plain', every), (b'text/plain', 'é"\\\n\0'.encode()),
+                                   (b'application/json', b'{"a": 1}'), (b'image/png', random.randbytes(300000))):
+            with self.subTest(content_type):
+                extra = b'Content-Type: %s\r\n' % content_type if content_type else b''
+                e = json.loads(self.ask(web(b'POST', b'/event/1', body, extra)).body)
+                back = base64.b64decode(e['body']) if e['isBase64Encoded'] else e['body'].encode()
+                self.assertEqual(back, body)
+                self.assertEqual(e['isBase64Encoded'], body == every or len(body) > 1000)
+                self.assertEqual(e['headers']['content-length'], str(len(body)))
+        chunked = (b'POST /web/demo/event/1 HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n'
+                   b'3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n')
+        self.assertEqual(json.loads(self.ask(chunked).body)['body'], 'abcde')
+
+    def answer_to(self, said, method=b'POST', extra=b'', **k):
+        """What the client gets of what the function says."""
+        text = said if isinstance(said, bytes) else json.dumps(said).encode()
+        return self.ask(web(method, b'/answer', text, b'Content-Type: application/json\r\n' + extra), **k)
+
+    def test_web_answers(self):
+        a = self.answer_to({'statusCode': 201, 'headers': {'X-A': 'b', 'content-type': 'text/html', 'ETag': '"1"',
+                                                           'Content-Length': '1000', 'Connection': 'upgrade',
+                                                           'Sand-Execution': 'mine'},
+                            'cookies': ['a=1; Path=/', 'b=2'], 'body': 'é\n'})
+        self.assertEqual((a.status, a.body, a.headers['content-type'], a.headers['x-a'], a.headers['etag']),
+                         (201, 'é\n'.encode(), 'text/html', 'b', '"1"'))
+        self.assertEqual([l for l in a.lines if l.startswith('Set-Cookie')], ['Set-Cookie: a=1; Path=/', 'Set-Cookie: b=2'])
+        self.assertNotIn('connection', a.headers)
+        self.assertRegex(a.headers['sand-execution'], '^[0-9a-f]{32}$')
+        self.assertEqual(sum(l.startswith('Sand-Execution') for l in a.lines), 1)
+        for said, status, body in (({'statusCode': 204}, 204, b''), ({'statusCode': 204, 'body': 'x'}, 204, b''),
+                                   ({'statusCode': 404, 'body': 'no'}, 404, b'no'), ({'a': 1}, 200, b'{"a": 1}'),
+                                   ('hi', 200, b'"hi"'), ([1], 200, b'[1]'),
+                                   ({'statusCode': 200, 'isBase64Encoded': True,
+                                     'body': base64.b64encode(bytes(range(256))).decode()}, 200, bytes(range(256)))):
+            with self.subTest(said):
+                a = self.answer_to(said)
+                self.assertEqual((a.status, a.body), (status, body))
+        self.assertEqual(self.answer_to({'statusCode': 304}, head=True).status, 304)
+        large = 'x' * 500000 + 'é'
+        self.assertEqual(self.answer_to(json.dumps({'statusCode': 200, 'body': large}, ensure_ascii=False).encode()).body,
+                         large.encode())
+        self.assertEqual(self.answer_to({'statusCode': 200, 'body': large}).body, large.encode())
+
+    def test_web_bad_answers(self):
+        for said in (b'{', {'statusCode': 99}, {'statusCode': 200, 'body': {}}, {'statusCode': 200, 'headers': {'a': 'b\r\nc: d'}},
+                     {'statusCode': 200, 'cookies': ['a\nb: c']}, {'statusCode': 200, 'headers': {'a\r\nb': 'c'}},
+                     {'statusCode': 200, 'headers': {'a': 'x' * 20000}}):
+            with self.subTest(said):
+                a = self.answer_to(said)
+                self.assertEqual((a.status, a.problem()['error'], a.headers['content-type']),
+                                 (502, 'BadAnswer', 'application/problem+json'))
+        self.assertEqual(self.metric('sand_invocations_total{app="demo",function="answer",outcome="FunctionFailed"}'), 7)
+        # As many headers as pass do arrive, unless the request's own are in the way.
+        said = json.dumps({'statusCode': 200, 'headers': {f'X-{i}': 'y' * 90 for i in range(100)}}).encode()
+        for n in range(0, 32000, 400):
+            for extra in (b'X: %s\r\n' % (b'x' * n), b'X: 0123456789\r\n' * (n // 80)):
+                a = self.ask(web(b'POST', b'/answer?' + b'a&' * (n // 800), said, b'Content-Type: text/plain\r\n' + extra))
+                if n < 14000 or a.status == 200:
+                    self.assertEqual((a.status, a.headers['x-99']), (200, 'y' * 90))
+                elif a.status == 502:
+                    self.assertIn("beside the request's", a.problem()['detail'])
+                else:
+                    self.assertEqual(a.status, 431)
+
+    def test_web_cgi(self):
+        every = bytes(range(256))
+        a = self.ask(web(b'POST', b'/cgi', b'Status: 201 Made\nX-A: b\nSet-Cookie: a=1\nSet-Cookie: b=2\n'
+                         b'Content-Type: image/png\n\n' + every))
+        self.assertEqual((a.status, a.body, a.headers['content-type'], a.headers['x-a']), (201, every, 'image/png', 'b'))
+        self.assertEqual([l for l in a.lines if l.startswith('Set-Cookie')], ['Set-Cookie: a=1', 'Set-Cookie: b=2'])
+        large = random.randbytes(400000)
+        self.assertEqual(self.ask(web(b'POST', b'/cgi', b'Content-Type: a/b\r\n\r\n' + large)).body, large)
+        a = self.ask(web(b'POST', b'/cgi', b'Location: https://example.org/\n\n'))
+        self.assertEqual((a.status, a.headers['location'], a.body), (302, 'https://example.org/', b''))
+        self.assertNotIn('content-type', a.headers)
+        for bad in (b'', b'nonsense', b'Content-Type: text/plain\n', b'a b: c\n\n'):
+            self.assertEqual(self.ask(web(b'POST', b'/cgi', bad, b'Content-Length: 0\r\n' if not bad else b'')).status, 502)
+        a = self.ask(web(b'HEAD', b'/vars/a%20b/c?d=e', extra=b'X-Y: z\r\nProxy: evil\r\nX_Y: no\r\n'), head=True)
+        self.assertEqual((a.status, a.headers['content-type']), (200, 'text/plain'))
+        a = self.ask(web(b'GET', b'/vars/a%20b/c?d=e', extra=b'X-Y: z\r\nProxy: evil\r\nX_Y: no\r\nX-L: caf\xe9\r\n'))
+        lines = a.body.decode().splitlines()
+        for line in ('REQUEST_METHOD=GET', 'QUERY_STRING=d=e', 'SCRIPT_NAME=/web/demo/vars', 'PATH_INFO=/a b/c',
+                     'HTTP_X_Y=z', 'REMOTE_ADDR=127.0.0.1', 'HTTP_X_L=café', 'SERVER_PROTOCOL=HTTP/1.1'):
+            self.assertIn(line, lines)
+        self.assertFalse([l for l in lines if 'PROXY' in l or 'CONTENT_LENGTH' in l])
+        # what a request's header may be at most does arrive
+        self.assertEqual(self.ask(web(b'GET', b'/vars/x', extra=b'X: %s\r\n' % (b'\xe9' * 25000))).status, 200)
+
+    def test_web_local_redirects(self):
+        a = self.ask(web(b'POST', b'/cgi', b'Location: /web/demo/vars/x?y=z\n\n', b'Content-Type: a/b\r\nX-A: b\r\n'))
+        lines = a.body.decode().splitlines()
+        for line in ('REQUEST_METHOD=GET', 'QUERY_STRING=y=z', 'PATH_INFO=/x', 'HTTP_X_A=b'):
+            self.assertIn(line, lines)
+        self.assertFalse([l for l in lines if l.startswith('CONTENT_')])
+        self.assertTrue(lines[0].startswith(a.headers['sand-execution']))
+        e = json.loads(self.ask(web(b'POST', b'/cgi', b'Location: /web/demo/event/1?a\n\n')).body)
+        self.assertEqual((e['rawPath'], e['rawQueryString'], e['requestContext']['http']['method']), ('/event/1', 'a', 'GET'))
+        self.assertNotIn('body', e)
+        self.assertEqual(self.ask(web(b'POST', b'/cgi', b'Location: /web/demo/nothing\n\n')).status, 404)
+        self.assertEqual(self.ask(web(b'POST', b'/cgi', b'Location: /web/demo/cgi\n\n')).status, 405)
+        a = self.ask(web(b'POST', b'/cgi', b'Location: /web/other/\n\n'))
+        self.assertEqual((a.status, a.headers['location']), (302, '/web/other/'))
+        with self.client() as c:
+            for _ in range(3):
+                c.send(web(b'POST', b'/cgi', b'Location: /web/demo/event/1\n\n'))
+                self.assertEqual(c.answer().status, 200)
+        self.assertEqual(self.metric('sand_invocations_in_flight'), 0)
+
+    def test_web_refusals(self):
+        for data, status, allow in (
+                (web(b'GET', b'/nothing'), 404, None), (web(b'GET', b'/event'), 404, None), (web(b'GET', b'/event/'), 404, None),
+                (web(b'DELETE', b'/event/1'), 405, 'GET, HEAD, POST'), (web(b'FOO', b'/event/1'), 405, 'GET, HEAD, POST'),
+                (web(b'ANY', b'/event/1'), 405, 'GET, HEAD, POST'), (web(b'GET', b'/plain'), 405, 'OPTIONS'),
+                (web(b'GET', b'/event/..'), 400, None), (web(b'GET', b'/event/%2e%2E/x'), 400, None),
+                (web(b'GET', b'/event/%'), 400, None), (web(b'GET', b'/event/%00'), 400, None),
+                (web(b'GET', b'/event/%0d%0a'), 400, None), (web(b'GET', b'/event/%ff'), 400, None),
+                (web(b'GET', b'/event/\xff'), 400, None), (web(b'GET', b'/event/1?\xff'), 400, None),
+                (web(b'GET', b'/event/' + b'x' * 100000), 414, None),
+                (web(b'POST', b'/small', b'x' * 1001), 413, None), (web(b'POST', b'/small', b'x' * 999), 413, None),
+                (b'GET /web/nope/x HTTP/1.1\r\nHost: x\r\n\r\n', 404, None),
+                (b'GET /web/ HTTP/1.1\r\nHost: x\r\n\r\n', 404, None), (b'GET /web HTTP/1.1\r\nHost: x\r\n\r\n', 404, None),
+                (web(b'GET', b'/fail'), 500, None)):
+            with self.subTest(data[:60]):
+                a = self.ask(data)
+                self.assertEqual((a.status, a.headers.get('allow')), (status, allow))
+                if status != 414:
+                    self.assertEqual(a.problem()['status'], status)
+        # Long, and still a path.
+        long = b'/event/' + b'%41' * 8000
+        self.assertEqual(json.loads(self.ask(web(b'GET', long)).body)['pathParameters'], {'id': 'A' * 8000})
+        a = self.ask(web(b'HEAD', b'/event/1'), head=True)
+        self.assertEqual(a.status, 200)
+        self.assertGreater(int(a.headers['content-length']), 300)
+
+    def test_web_cors(self):
+        def preflight(path, origin, method, headers=None):
+            extra = b'Origin: %s\r\nAccess-Control-Request-Method: %s\r\n' % (origin, method)
+            if headers:
+                extra += b'Access-Control-Request-Headers: %s\r\n' % headers
+            a = self.ask(web(b'OPTIONS', path, extra=extra), head=True)
+            return a.status, {k[26:] if k.startswith('access-control-allow') else k: v for k, v in a.headers.items()
+                              if k.startswith('access-control') or k == 'vary'}
+
+        def cors(a):
+            return {k: v for k, v in a.headers.items() if k.startswith('access-control') or k == 'vary'}
+
+        ours = {'access-control-allow-origin': 'https://a.example', 'access-control-allow-credentials': 'true',
+                'access-control-expose-headers': 'ETag', 'vary': 'Origin'}
+        status, found = preflight(b'/event/1', b'https://a.example', b'GET', b'x-a')
+        self.assertEqual(status, 204)
+        a = self.ask(web(b'OPTIONS', b'/event/1', extra=b'Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n'),
+                     head=True)
+        self.assertEqual(cors(a), ours | {'access-control-allow-methods': 'GET', 'access-control-max-age': '600',
+                                          'access-control-allow-headers': 'X-A, Content-Type'})
+        a = self.ask(web(b'OPTIONS', b'/event/1', extra=b'Origin: https://c.example\r\nAccess-Control-Request-Method: GET\r\n'),
+                     head=True)
+        self.assertEqual((a.status, cors(a)), (204, {'vary': 'Origin'}))
+        # Not for a trigger without rules, nor for what is no preflight.
+        self.assertEqual(preflight(b'/event/1', b'https://a.example', b'POST')[0], 405)
+        self.assertEqual(self.ask(web(b'OPTIONS', b'/event/1', extra=b'Origin: https://a.example\r\n')).status, 405)
+        self.assertEqual(self.ask(web(b'OPTIONS', b'/plain')).status, 200)
+        self.assertEqual(cors(self.ask(web(b'GET', b'/event/1', extra=b'Origin: https://a.example\r\n'))), ours)
+        self.assertEqual(cors(self.ask(web(b'GET', b'/event/1', extra=b'Origin: https://c.example\r\n'))), {'vary': 'Origin'})
+        self.assertEqual(cors(self.ask(web(b'GET', b'/event/1'))), {'vary': 'Origin'})
+        self.assertEqual(cors(self.ask(web(b'POST', b'/event/1', b'x', b'Origin: https://a.example\r\n'))), {})
+        # A browser may read what went wrong; and the function has no say.
+        a = self.ask(web(b'GET', b'/fail', extra=b'Origin: https://a.example\r\n'))
+        self.assertEqual((a.status, cors(a)), (500, ours))
+        said = {'statusCode': 200, 'headers': {'Access-Control-Allow-Origin': 'x', 'access-control-max-age': '1'}}
+        a = self.answer_to(said, b'PUT', b'Origin: https://any.example\r\n')
+        self.assertEqual(cors(a), {'access-control-allow-origin': '*'})
+        self.assertEqual(cors(self.answer_to(said)), {'access-control-allow-origin': 'x', 'access-control-max-age': '1'})
+        a = self.ask(web(b'OPTIONS', b'/answer', extra=b'Origin: https://any.example\r\nAccess-Control-Request-Method: PUT\r\n'
+                         b'Access-Control-Request-Headers: x-b\r\n'), head=True)
+        self.assertEqual(cors(a), {'access-control-allow-origin': '*', 'access-control-allow-methods': '*',
+                                   'access-control-allow-headers': '*'})
+
+    def test_web_routes_are_followed(self):
+        self.assertEqual(self.ask(web(b'GET', b'/new')).status, 404)
+        self.publish('demo', ROUTES + (('GET /new', 'event', None),))
+        self.assertEqual(self.ask(web(b'GET', b'/new')).status, 200)
+        # A request keeps its route while the catalogue changes under it.
+        with self.client() as c:
+            c.send(web(b'POST', b'/event/1', b'x' * 100)[:-50])
+            time.sleep(0.1)
+            self.publish('demo', (('GET /new', 'event', None),))
+            self.eventually(lambda: self.ask(web(b'GET', b'/event/1')).status == 404)
+            self.assertEqual(json.loads(c.send(b'x' * 50).answer().body)['routeKey'], 'POST /event/{id}')
+        # What an older hostd published has no routes, and serves.
+        self.publish('demo', ())
+        path = f'{self.dir}/catalogue/demo.json'
+        with open(path) as f:
+            entry = json.load(f)
+        del entry['routes']
+        with open(f'{self.dir}/catalogue/.new', 'w') as f:
+            json.dump(entry, f)
+        os.rename(f'{self.dir}/catalogue/.new', path)
+        self.eventually(lambda: self.ask(web(b'GET', b'/new')).status == 404)
+        self.assertEqual(self.ask(request(b'echo', b'x')).body, b'x')
 
     # ---- what is refused ----
 
