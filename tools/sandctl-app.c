@@ -12,6 +12,7 @@
 #include "protocol.h"
 #include "sandctl-agent.h"
 #include "sandctl-bus.h"
+#include "sandctl-show.h"
 #include "sandctl-dev.h"
 #include "sandctl-text.h"
 
@@ -115,24 +116,6 @@ static int pack(const char *path, int *ret_fd) {
         return S_ISDIR(st.st_mode) ? pack_dir(path, ret_fd) : pack_file(path, ret_fd);
 }
 
-/* Where the gateway's socket unit listens, if that can be said. */
-static void gateway_url(sd_bus *bus, char *buf, size_t size) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        const char *type, *address;
-
-        buf[0] = '\0';
-        if (sd_bus_get_property(bus, "org.freedesktop.systemd1",
-                                "/org/freedesktop/systemd1/unit/sand_2dgatewayd_2esocket",
-                                "org.freedesktop.systemd1.Socket", "Listen", NULL, &reply, "a(ss)") < 0 ||
-            sd_bus_message_enter_container(reply, 'a', "(ss)") < 0)
-                return;
-        while (sd_bus_message_read(reply, "(ss)", &type, &address) > 0)
-                if (streq(type, "Stream") && address[0] != '/' && address[0] != '@') {
-                        (void) snprintf(buf, size, "http://%s", address);
-                        return;
-                }
-}
-
 static void print_deployed(sd_bus *bus, const char *name, const char *version, const char *outcome) {
         _cleanup_(catalogue_entry_freep) CatalogueEntry *entry = NULL;
         _cleanup_(closep) int dir_fd = -EBADF;
@@ -149,6 +132,10 @@ static void print_deployed(sd_bus *bus, const char *name, const char *version, c
         gateway_url(bus, url, sizeof(url));
         for (size_t i = 0; i < entry->n_functions; i++)
                 (void) printf("  %s/invoke/%s/%s\n", url, name, entry->functions[i].name);
+        for (size_t i = 0; i < entry->n_routes; i++) {
+                const WebRoute *route = &entry->routes[i].route;
+                (void) printf("  %s %s/web/%s%s\n", web_method_to_string(route->method), url, name, strchr(route->key, '/'));
+        }
 }
 
 static int print_outcome(sd_bus *bus, sd_bus_message *reply) {

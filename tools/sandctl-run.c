@@ -134,6 +134,12 @@ static void print_urls(const Run *run) {
                 (void) printf("  %-*s  %-7s  curl -d '{}' %s/invoke/%s/%s\n", (int) width, f->name,
                               runtime_to_string(f->runtime), run->url, run->dev->name, f->name);
         }
+        for (size_t i = 0; i < run->manifest->n_triggers; i++) {
+                const HttpTrigger *t = run->manifest->triggers + i;
+
+                (void) printf("  %-*s  %-7s  %s/web/%s%s\n", (int) width, t->target, web_method_to_string(t->route.method),
+                              run->url, run->dev->name, strchr(t->route.key, '/'));
+        }
         (void) fflush(stdout);
 }
 

@@ -157,7 +157,60 @@ static int function_table(json_object *functions, Table **ret) {
         return 0;
 }
 
-static int print_description(json_object *o) {
+void gateway_url(sd_bus *bus, char *buf, size_t size) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *type, *address;
+
+        buf[0] = '\0';
+        if (sd_bus_get_property(bus, "org.freedesktop.systemd1",
+                                "/org/freedesktop/systemd1/unit/sand_2dgatewayd_2esocket",
+                                "org.freedesktop.systemd1.Socket", "Listen", NULL, &reply, "a(ss)") < 0 ||
+            sd_bus_message_enter_container(reply, 'a', "(ss)") < 0)
+                return;
+        while (sd_bus_message_read(reply, "(ss)", &type, &address) > 0)
+                if (streq(type, "Stream") && address[0] != '/' && address[0] != '@') {
+                        (void) snprintf(buf, size, "http://%s", address);
+                        return;
+                }
+}
+
+static const Column route_columns[] = {
+        { "METHOD" }, { "URL", .shrinks = true }, { "TARGET", .shrinks = true }, { "ORIGINS", .shrinks = true },
+};
+
+static int add_route(Table *t, const char *url, const char *app, json_object *route) {
+        const char *key = strempty(json_object_get_string(json_object_object_get(route, "http")));
+        const char *path = strempty(strchr(key, '/'));
+        json_object *cors = json_object_object_get(route, "cors");
+        _cleanup_(freep) char *full = NULL, *method = NULL;
+        char origins[256];
+
+        value_format("origins", json_object_object_get(cors, "origins"), origins, sizeof(origins));
+        method = strndup(key, strcspn(key, " "));
+        if (!method || asprintf(&full, "%s/web/%s%s", url, app, path) < 0)
+                return -ENOMEM;
+        return table_add(t, COLOR_NONE, (const char *[]) {
+                method, full, strempty(json_object_get_string(json_object_object_get(route, "target"))), origins });
+}
+
+int print_routes(sd_bus *bus, const char *app, json_object *routes) {
+        _cleanup_(table_freep) Table *t = NULL;
+        char url[128];
+        int r;
+
+        if (!json_object_is_type(routes, json_type_array) || json_object_array_length(routes) == 0)
+                return 0;
+        gateway_url(bus, url, sizeof(url));
+        r = table_new(route_columns, ELEMENTSOF(route_columns), &t);
+        for (size_t i = 0; r >= 0 && i < json_object_array_length(routes); i++)
+                r = add_route(t, url, app, json_object_array_get_idx(routes, i));
+        if (r < 0)
+                return r;
+        (void) putchar('\n');
+        return table_print(t, 0, arg_legend);
+}
+
+static int print_description(sd_bus *bus, const char *app, json_object *o) {
         json_object *functions = json_object_object_get(o, "functions");
         _cleanup_(table_freep) Table *t = NULL;
         int r = 0;
@@ -165,7 +218,7 @@ static int print_description(json_object *o) {
         json_object_object_foreach(o, key, value) {
                 char text[512];
 
-                if (streq(key, "functions"))
+                if (streq(key, "functions") || streq(key, "routes"))
                         continue;
                 value_format(key, value, text, sizeof(text));
                 (void) printf("%12s: %s\n", key, text);
@@ -177,7 +230,7 @@ static int print_description(json_object *o) {
                         r = table_print(t, 0, arg_legend);
                 }
         }
-        return r;
+        return r < 0 ? r : print_routes(bus, app, json_object_object_get(o, "routes"));
 }
 
 int verb_show(int argc, char **argv) {
@@ -199,7 +252,7 @@ int verb_show(int argc, char **argv) {
                 r = json_print(o);
         else {
                 pager_open();
-                r = print_description(o);
+                r = print_description(bus, argv[0], o);
         }
         (void) json_object_put(o);
         return r < 0 ? fail_errno(r, "Out of memory.") : EXIT_SUCCESS;

@@ -12,3 +12,8 @@ int host_document(sd_bus *bus, const char *method, const char *name, sd_bus_erro
 
 /* 0, or the exit status after the complaint. */
 int application_table(sd_bus *bus, int n_patterns, char *const *patterns, Table **ret);
+
+/* Where the gateway's socket unit listens, "http://127.0.0.1:8080"; "" if that can't be said. */
+void gateway_url(sd_bus *bus, char *buf, size_t size);
+/* The table of an application's HTTP triggers, after an empty line; nothing if there are none. Negative errno. */
+int print_routes(sd_bus *bus, const char *app, json_object *routes);

@@ -177,11 +177,11 @@ static int print_status(sd_bus *bus, const char *app, json_object *o) {
         (void) printf("%s%s%s %s - SAND Application\n", color_begin(STDOUT_FILENO, state_color(active)),
                       state_dot(active), color_end(STDOUT_FILENO), app);
         print_unit(bus, app, o);
-        if (json_object_object_get_ex(o, "supervisor", &supervisor)) {
-                r = print_functions(supervisor);
-                if (r < 0)
-                        return fail_errno(r, "Out of memory.");
-        }
+        r = json_object_object_get_ex(o, "supervisor", &supervisor) ? print_functions(supervisor) : 0;
+        if (r >= 0)
+                r = print_routes(bus, app, json_object_object_get(o, "routes"));
+        if (r < 0)
+                return fail_errno(r, "Out of memory.");
         print_log(app);
         return 0;
 }

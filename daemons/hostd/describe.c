@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "catalogue.h"
 #include "macro.h"
 #include "protocol.h"
 #include "unit-files.h"
@@ -101,7 +102,7 @@ static int add_manifest(json_object *o, const Manifest *m) {
                 json_object_put(functions);
         for (size_t i = 0; r >= 0 && i < m->n_functions; i++)
                 r = add_function(functions, m->functions + i);
-        return r;
+        return r < 0 ? r : catalogue_add_routes(o, m);
 }
 
 static int add_places(json_object *o, const char *name, const char *version) {
@@ -234,6 +235,7 @@ bool describe_is_active(sd_bus_message *properties) {
 
 int describe_status(const Places *p, const char *name, sd_bus_message *properties, const char *state, char **ret) {
         _cleanup_(json_object_putp) json_object *o = json_object_new_object();
+        _cleanup_(manifest_freep) Manifest *m = NULL;
         _cleanup_(freep) char *version = NULL;
         int r;
 
@@ -245,6 +247,8 @@ int describe_status(const Places *p, const char *name, sd_bus_message *propertie
                 r = add_string(o, "version", version);
         if (r >= 0)
                 r = add_format(o, "unit", "sand-app@%s.service", name);
+        if (r >= 0 && app_manifest(p, name, version, &m) >= 0)
+                r = catalogue_add_routes(o, m);
         if (r >= 0)
                 r = add_facts(o, properties);
         if (r >= 0 && state) {
