@@ -16,3 +16,13 @@ int hello(sand_context *context, const void *event, size_t size) {
                           : snprintf(greeting, sizeof(greeting), "Hello, world!\n");
         return sand_reply(context, greeting, (size_t) length);
 }
+
+/* The same for a browser, at http://localhost:8080/web/hello-c/: the event is the request as JSON, the answer likewise
+ * (AWS Lambda's HTTP payload format 2.0). */
+int page(sand_context *context, const void *event, size_t size) {
+        static const char answer[] =
+                "{\"statusCode\": 200, \"headers\": {\"Content-Type\": \"text/html; charset=utf-8\"},"
+                " \"body\": \"<!DOCTYPE html>\\n<title>Hello</title>\\n<h1>Hello, world!</h1>\\n\"}";
+
+        return sand_reply(context, answer, sizeof(answer) - 1);
+}
