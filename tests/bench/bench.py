@@ -197,6 +197,10 @@ from PIL import Image  # noqa: F401
 
 def handle(event, context):
     return event
+
+
+def answer(event, context):
+    return {"statusCode": 200, "body": "hello"}
 """
 
 
@@ -205,13 +209,13 @@ def native(symbol="echo", environment=None, **instances):
             "environment": environment or {}}
 
 
-def python(**instances):
-    return {"runtime": "python3", "handler": "echo.handle", "instances": instances}
+def python(function="handle", **instances):
+    return {"runtime": "python3", "handler": f"echo.{function}", "instances": instances}
 
 
-def bundle(place, name, functions, module=ECHO_PY):
+def bundle(place, name, functions, module=ECHO_PY, triggers=()):
     """A directory to be deployed or run, with load-functions.so and echo.py in it."""
-    place.write(f"{name}/sand.json", json.dumps({"name": name, "functions": functions}))
+    place.write(f"{name}/sand.json", json.dumps({"name": name, "functions": functions, "triggers": list(triggers)}))
     place.write(f"{name}/echo.py", module)
     shutil.copy(program("load-functions.so"), place.path(name))
     return place.path(name)

@@ -5,12 +5,16 @@ CGI program behind fcgiwrap.
 Gateway and supervisor are started as `sandctl run` does, on passed sockets, without systemd and without a machine: the
 path of an event is the same as on a host, and nothing else runs beside it. Overhead: the median of one connection less
 that of the same function called on the application's socket by one caller over sd-bus, which is what the gateway does
-for each request."""
+for each request. A trigger of the same function (/web) makes an event of payload format 2.0 of the request and reads the
+answer: what that costs is its median less that of /invoke, request by request in turn."""
 
 import json
 import os
+import socket
+import statistics
 import subprocess
 import sys
+import time
 
 import bench
 import bench_peers as peers
@@ -66,6 +70,45 @@ def requests(report, place, app, port, arg, size):
             report.add(r)
 
 
+def exchange(connection, request):
+    """Microseconds from a request to the end of its answer."""
+    begin = time.perf_counter_ns()
+    connection.sendall(request)
+    answer = connection.recv(65536)
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, body = answer.split(b"\r\n\r\n", 1)
+    left = int(head.split(b"Content-Length: ", 1)[1].split(b"\r", 1)[0]) - len(body)
+    while left > 0:
+        left -= len(connection.recv(65536))
+    end = time.perf_counter_ns()
+    if not head.startswith(b"HTTP/1.1 200 "):
+        sys.exit(f"no success: {head.decode()}")
+    return (end - begin) / 1000
+
+
+def triggers(report, app, arg, size):
+    report.section(f"{size} bytes, HTTP, one connection, requests to both in turn: what a trigger adds", ("p50", "p50 us", 1),
+                   ("p90", "p90 us", 1), ("over_invoke", "over /invoke", 1))
+    for function, title in (("once", "C, events: 1"), ("many", "C, events: 0"), ("python", "Python, echo, events: 0"),
+                            ("answer", "Python, an answer, events: 0")):
+        names = ("/invoke", "/web")
+        requests = [f"POST {name}/echo/{function} HTTP/1.1\r\nHost: localhost:{app.port}\r\nUser-Agent: bench\r\n"
+                    f"Accept: */*\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+                    f'"{"x" * (size - 2)}"'.encode() for name in names]
+        found = [[], []]
+        with socket.create_connection(("127.0.0.1", app.port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end = time.monotonic() + 2 * arg.seconds
+            while time.monotonic() < end:
+                for request, times in zip(requests, found):
+                    times.append(exchange(connection, request))
+        invoke, web = ({"name": f"{title}, {name}", "p50": statistics.median(times), "p90": statistics.quantiles(times, n=10)[8],
+                        "requests": len(times), "bytes": size} for name, times in zip(names, found))
+        report.add(invoke)
+        report.add(web | {"over_invoke": web["p50"] - invoke["p50"]})
+
+
 def system_calls(report, place, app, arg):
     report.section("system calls of the gateway", ("calls", "a request", 1))
     for function, title in (("once", "events: 1"), ("many", "events: 0")):
@@ -82,14 +125,24 @@ def main():
     p = bench.parser(__doc__)
     p.add_argument("--bytes", type=int, nargs="*", default=[64, 1024])
     p.add_argument("--seconds", type=int, default=3, help="of each measurement")
+    p.add_argument("--triggers", action="store_true", help="measure what a trigger costs over /invoke, and nothing else")
     p.add_argument("--no-strace", action="store_true", help="do not count system calls")
     arg = p.parse_args()
     report = bench.Report("http", arg.json, seconds_each=arg.seconds, cpus=os.cpu_count())
     place = bench.Place()
-    app = bench.App(place, bench.bundle(place, "echo", {"once": bench.native(), "many": bench.native(events=0)}), "echo")
+    functions = {"once": bench.native(), "many": bench.native(events=0), "python": bench.python(events=0),
+                 "answer": bench.python("answer", events=0)}
+    routes = [{"http": f"POST /{name}", "target": name} for name in functions]
+    app = bench.App(place, bench.bundle(place, "echo", functions, triggers=routes), "echo")
+    if arg.triggers:
+        for size in arg.bytes:
+            triggers(report, app, arg, size)
+        report.end()
+        return
     _, port = peers.nginx(place, processes=16)
     for size in arg.bytes:
         requests(report, place, app, port, arg, size)
+        triggers(report, app, arg, size)
     if not arg.no_strace:
         system_calls(report, place, app, arg)
     report.end()
