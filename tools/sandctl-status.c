@@ -65,12 +65,20 @@ static void print_socket(sd_bus *bus, const char *app) {
                               isempty(u.sub) ? "" : ")");
 }
 
+static void print_network(json_object *o) {
+        const char *network = text_of(o, "network");
+
+        if (streq(network, "nat"))
+                (void) printf("    Network: %s %s %s\n", network, text_of(o, "address"), text_of(o, "address6"));
+}
+
 static void print_unit(sd_bus *bus, const char *app, json_object *o) {
         char text[32];
 
         (void) printf("    Version: %s\n", text_of(o, "version"));
         print_active(o);
         print_socket(bus, app);
+        print_network(o);
         if (number_of(o, "main_pid") == 0)
                 return;
         (void) printf("   Main PID: %" PRIu64 "\n", number_of(o, "main_pid"));

@@ -13,6 +13,7 @@
 #include "fs.h"
 #include "machine-root.h"
 #include "protocol.h"
+#include "settings.h"
 #include "uids.h"
 #include "unit-files.h"
 
@@ -292,6 +293,88 @@ int app_uid_base(const Places *p, const char *name, uint32_t *ret) {
         return r < 0 ? r : uid_base_parse(text, ret);
 }
 
+int app_network_number(const Places *p, const char *name, unsigned *ret) {
+        _cleanup_(freep) char *text = NULL;
+        Path path;
+        int r;
+
+        r = fs_read(p->apps_fd, in_app(&path, name, SAND_NETWORK_NUMBER), 64, &text);
+        return r < 0 ? r : network_number_parse(text, ret);
+}
+
+/* The lowest that no other application has; they are few enough to be looked through for each. */
+static int find_number(const Places *p, unsigned last, unsigned *ret) {
+        _cleanup_(strv_freep) char **apps = NULL;
+        _cleanup_(freep) bool *taken = NULL;
+        size_t n;
+        int r;
+
+        r = app_list(p, &apps);
+        if (r < 0)
+                return r;
+        n = strv_length(apps) + 1; /* so many numbers are enough to have a free one */
+        taken = calloc(n, sizeof(bool));
+        if (!taken)
+                return -ENOMEM;
+        for (char **i = apps; *i; i++) {
+                unsigned number;
+                if (app_network_number(p, *i, &number) >= 0 && number - NETWORK_MACHINE_FIRST < n)
+                        taken[number - NETWORK_MACHINE_FIRST] = true;
+        }
+        for (unsigned i = 0; i < n && NETWORK_MACHINE_FIRST + i <= last; i++)
+                if (!taken[i]) {
+                        *ret = NETWORK_MACHINE_FIRST + i;
+                        return 0;
+                }
+        return -EADDRNOTAVAIL;
+}
+
+/* How large the network is; as it is set, if it has not been made yet. */
+static int read_plan(NetworkPlan *ret) {
+        _cleanup_(settings_done) Settings s = {};
+        _cleanup_(freep) char *text = NULL;
+
+        *ret = (NetworkPlan) { .length4 = 16 };
+        if (fs_read(AT_FDCWD, SAND_NETWORK_FILE, NETWORK_TEXT_MAX, &text) >= 0 && network_plan_parse(text, ret) >= 0)
+                return 1;
+        if (settings_load(&s) != -ENOMEM && s.network4)
+                (void) network_parse4(s.network4, ret);
+        return 0;
+}
+
+/* The address that the application has, else a free one. */
+static int take_address(const Places *p, const char *name, char **ret_conflict) {
+        NetworkPlan plan;
+        char text[32];
+        unsigned number;
+        Path path;
+        int r;
+
+        (void) read_plan(&plan);
+        r = app_network_number(p, name, &number);
+        if (r >= 0 && number <= network_machine_last(&plan))
+                return 0;
+        r = find_number(p, network_machine_last(&plan), &number);
+        if (r == -EADDRNOTAVAIL)
+                (void) asprintf(ret_conflict, "All %u addresses of the machines' network are taken: remove an application, or "
+                                "set a larger Network= in hostd.conf.", network_machine_last(&plan) - NETWORK_MACHINE_FIRST + 1);
+        if (r < 0)
+                return r;
+        (void) snprintf(text, sizeof(text), "%u\n", number);
+        return fs_write(p->apps_fd, in_app(&path, name, SAND_NETWORK_NUMBER), text, 0644, 0, 0);
+}
+
+int app_network_identity(const Places *p, const char *name, NetworkIdentity *ret) {
+        NetworkPlan plan;
+        unsigned number;
+        int r;
+
+        if (read_plan(&plan) <= 0)
+                return -ENOENT;
+        r = app_network_number(p, name, &number);
+        return r < 0 ? r : network_identity(&plan, number, ret);
+}
+
 /* Ranges that somebody owns files with: containers in /var/lib/machines, state that was kept. */
 static int add_owners(UidRanges *l, int dir_fd) {
         _cleanup_(strv_freep) char **names = NULL;
@@ -394,7 +477,7 @@ static int write_marked(const char *path, const char *text) {
         return fs_write(AT_FDCWD, path, text, 0644, 0, 0);
 }
 
-static int write_nspawn(const char *name, uint32_t base, char *const *etc) {
+static int write_nspawn(const char *name, const Manifest *m, uint32_t base, char *const *etc) {
         _cleanup_(freep) char *path = unit_nspawn_path(name), *text = NULL;
         int r;
 
@@ -402,7 +485,7 @@ static int write_nspawn(const char *name, uint32_t base, char *const *etc) {
                 return -ENOMEM;
         r = fs_mkdir(AT_FDCWD, NSPAWN_DIR, 0755, 0, 0);
         if (r >= 0)
-                r = unit_files_nspawn(name, base, etc, &text);
+                r = unit_files_nspawn(name, m, base, etc, &text);
         return r < 0 ? r : write_marked(path, text);
 }
 
@@ -444,7 +527,7 @@ static int write_units(const char *name, uint32_t base, char *const *etc, const 
         int a, b;
 
         /* nspawn reads its file at each start; systemd need not know. */
-        a = write_nspawn(name, base, etc);
+        a = write_nspawn(name, m, base, etc);
         if (a < 0)
                 return conflict(a, unit_nspawn_path(name), ret_conflict);
         a = write_dropin(name, m);
@@ -475,13 +558,15 @@ int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_
         r = take_range(p, name, &base);
         if (r >= 0)
                 r = update_uids(p, name, m, &uids);
+        if (r >= 0 && m->network != NETWORK_NONE)
+                r = take_address(p, name, ret_conflict);
         if (r >= 0)
                 r = unit_files_etc(&etc);
         if (r >= 0)
                 r = fs_mkdir(p->state_fd, name, 0770, base, base + SAND_APP_GID);
         if (r < 0)
                 return r;
-        r = machine_root_make(p->machines_fd, name, base, uids, etc);
+        r = machine_root_make(p->machines_fd, name, base, uids, etc, m->network != NETWORK_NONE);
         if (r < 0)
                 return conflict(r, machine_path(name), ret_conflict);
         return write_units(name, base, etc, m, ret_changed, ret_conflict);

@@ -9,6 +9,7 @@
  *             current             -> the version that serves
  *             uid-base            the application's range
  *             uids.json           its functions' uids
+ *             address             its number in the machines' network (network-plan.h), once it has had one
  *             pending             what an operation is about to do, while it does it (app_pending())
  *     /var/lib/sand/apps/.incoming-*, .gone-*   trees that come or go; whose process died, garbage
  *
@@ -19,6 +20,7 @@
 
 #include "bundle.h"
 #include "manifest.h"
+#include "network-plan.h"
 
 #define APP_VERSIONS_KEPT 5U
 #define APP_INCOMING_PREFIX ".incoming-"
@@ -48,6 +50,9 @@ int app_versions(const Places *p, const char *name, char ***ret);
 /* Versions that may go: all but the last ones and the current. */
 int app_versions_outdated(const Places *p, const char *name, char ***ret);
 int app_uid_base(const Places *p, const char *name, uint32_t *ret);
+/* -ENOENT: it has none. */
+int app_network_number(const Places *p, const char *name, unsigned *ret);
+int app_network_identity(const Places *p, const char *name, NetworkIdentity *ret);
 
 typedef enum Pending {
         PENDING_NONE,
@@ -63,9 +68,9 @@ int app_set_pending(const Places *p, const char *name, Pending pending);
 /* Makes the next version of the tree `incoming` in the folder of all applications. */
 int app_store(const Places *p, const char *name, const char *incoming, const char *hash, char **ret_version);
 
-/* Gives the application all that it has beside its versions: range, uids, machine root, state, the files of its
- * units. Sets *ret_changed if systemd must be told. -EEXIST with a text in *ret_conflict: the name is taken by
- * something that is not ours. */
+/* Gives the application all that it has beside its versions: range, uids, address, machine root, state, the files of
+ * its units. Sets *ret_changed if systemd must be told. With a text in *ret_conflict, -EEXIST: the name is taken by
+ * something that is not ours; -EADDRNOTAVAIL: there is no address left. */
 int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, char **ret_conflict);
 bool app_is_enabled(const char *name);
 

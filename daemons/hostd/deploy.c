@@ -124,11 +124,23 @@ static int furnish(Operation *o, const Manifest *m) {
         r = app_furnish(&o->all->places, o->name, m, &o->changed, &text);
         if (r == -EEXIST)
                 return operation_error(o, SAND_ERROR_INVALID_BUNDLE, "%s", text ?: "A file exists and is not SAND's.");
+        if (r < 0 && text)
+                return operation_error(o, SAND_ERROR_UNAVAILABLE, "%s", text);
         return r < 0 ? operation_error_errno(o, r, "make the machine") : 0;
 }
 
 static int step_furnish(Operation *o) {
         return furnish(o, o->manifest);
+}
+
+/* It is told of the machine before that starts; where it is not there yet, it is made. */
+static int step_network(Operation *o) {
+        int r;
+
+        if (o->unchanged || o->manifest->network == NETWORK_NONE)
+                return 0;
+        r = manager_reload_or_start(o->all->manager, "sand-network.service", operation_on_manager, o, &o->request);
+        return r < 0 ? r : 1;
 }
 
 /* Connecting would start it too, but would not tell why it does not start. */
@@ -304,7 +316,8 @@ static const OperationStep deploy_undo[] = {
 
 static const OperationStep deploy_steps[] = {
         step_intake, step_lock, step_compare, step_check_secrets, step_store, step_furnish, step_enable, step_reload_manager,
-        step_start_socket, step_ask_active, step_start_machine, step_push_secrets, step_prepare, step_activate, step_reload_machine,
+        step_start_socket, step_ask_active, step_network, step_start_machine, step_push_secrets, step_prepare, step_activate,
+        step_reload_machine,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "describe.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #include "catalogue.h"
@@ -105,6 +106,26 @@ static int add_manifest(json_object *o, const Manifest *m) {
         return r < 0 ? r : catalogue_add_routes(o, m);
 }
 
+/* Absent: it has none, or the network was never up. */
+static int add_address(json_object *o, const Places *p, const char *name) {
+        char four[INET_ADDRSTRLEN], six[INET6_ADDRSTRLEN];
+        NetworkIdentity id;
+        int r;
+
+        if (app_network_identity(p, name, &id) < 0)
+                return 0;
+        r = add_string(o, "address", inet_ntop(AF_INET, &id.address4, four, sizeof(four)));
+        if (r >= 0)
+                r = add_string(o, "address6", inet_ntop(AF_INET6, &id.address6, six, sizeof(six)));
+        return r;
+}
+
+static int add_network(json_object *o, const Places *p, const char *name, const Manifest *m) {
+        int r = add_string(o, "network", network_to_string(m->network));
+
+        return r < 0 || m->network == NETWORK_NONE ? r : add_address(o, p, name);
+}
+
 static int add_places(json_object *o, const char *name, const char *version) {
         int r;
 
@@ -157,6 +178,8 @@ int describe_app(const Places *p, const char *name, char **ret) {
                 r = add_uint(o, "uid_base", base);
         if (r >= 0)
                 r = add_places(o, name, version);
+        if (r >= 0)
+                r = add_network(o, p, name, m);
         if (r >= 0)
                 r = add_manifest(o, m);
         return r < 0 ? r : to_text(o, ret);
@@ -240,6 +263,8 @@ int describe_status(const Places *p, const char *name, sd_bus_message *propertie
         int r;
 
         r = app_current(p, name, &version);
+        if (r >= 0)
+                r = app_manifest(p, name, version, &m);
         if (r < 0)
                 return r;
         r = o ? add_string(o, "name", name) : -ENOMEM;
@@ -249,6 +274,8 @@ int describe_status(const Places *p, const char *name, sd_bus_message *propertie
                 r = add_format(o, "unit", "sand-app@%s.service", name);
         if (r >= 0 && app_manifest(p, name, version, &m) >= 0)
                 r = catalogue_add_routes(o, m);
+        if (r >= 0)
+                r = add_network(o, p, name, m);
         if (r >= 0)
                 r = add_facts(o, properties);
         if (r >= 0 && state) {

@@ -11,15 +11,18 @@
 #include "host.h"
 #include "log.h"
 #include "manifest.h"
+#include "network.h"
 #include "oneshot.h"
 
 static const char *arg_reload = NULL;
 static const char *arg_failed = NULL;
+static const char *arg_network = NULL;
 
 static int help(void) {
         printf("sand-hostd\n"
                "sand-hostd --reload NAME\n"
-               "sand-hostd --failed NAME\n\n"
+               "sand-hostd --failed NAME\n"
+               "sand-hostd --network up|down\n\n"
                "Deploys, removes and lists the applications of this host, as org.sand.Host1 on\n"
                "the system bus. Use sandctl(1) to talk to it.\n\n"
                "  -h --help          Show this help\n"
@@ -27,18 +30,21 @@ static int help(void) {
                "     --reload NAME   Have the machine of NAME take the current version, and wait\n"
                "                     for it; what `systemctl reload sand-app@NAME` does\n"
                "     --failed NAME   Clean up behind a machine that failed, and wait the longer the\n"
-               "                     more often it did; run by sand-app@.service\n\n"
+               "                     more often it did; run by sand-app@.service\n"
+               "     --network up    Make or update the network that machines share\n"
+               "     --network down  Remove it; both are run by sand-network.service\n\n"
                "See sand-hostd(8).\n");
         return 0;
 }
 
 static int parse_argv(int argc, char *argv[]) {
-        enum { ARG_VERSION = 0x100, ARG_RELOAD, ARG_FAILED };
+        enum { ARG_VERSION = 0x100, ARG_RELOAD, ARG_FAILED, ARG_NETWORK };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
                 { "reload", required_argument, NULL, ARG_RELOAD },
                 { "failed", required_argument, NULL, ARG_FAILED },
+                { "network", required_argument, NULL, ARG_NETWORK },
                 {},
         };
         int c;
@@ -56,13 +62,18 @@ static int parse_argv(int argc, char *argv[]) {
                 case ARG_FAILED:
                         arg_failed = optarg;
                         break;
+                case ARG_NETWORK:
+                        arg_network = optarg;
+                        break;
                 default:
                         return -EINVAL;
                 }
         if (optind < argc)
                 return log_error_errno(EINVAL, "Unexpected argument '%s'", argv[optind]);
-        if (arg_reload && arg_failed)
-                return log_error_errno(EINVAL, "--reload and --failed exclude each other");
+        if (!!arg_reload + !!arg_failed + !!arg_network > 1)
+                return log_error_errno(EINVAL, "--reload, --failed and --network exclude each other");
+        if (arg_network && !streq(arg_network, "up") && !streq(arg_network, "down"))
+                return log_error_errno(EINVAL, "--network: found '%s', expected up or down", arg_network);
         if ((arg_reload && !app_name_is_valid(arg_reload)) || (arg_failed && !app_name_is_valid(arg_failed)))
                 return log_error_errno(EINVAL, "'%s' is no name of an application", arg_reload ?: arg_failed);
         return 1;
@@ -82,6 +93,8 @@ static int run(int argc, char *argv[]) {
                 return oneshot_failed(arg_failed);
 
         umask(0022);
+        if (arg_network)
+                return streq(arg_network, "up") ? network_up() : network_down();
         r = host_new(&h);
         if (r < 0)
                 return r;

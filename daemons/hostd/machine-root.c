@@ -19,8 +19,8 @@ static const struct {
         const char *path;
         mode_t mode;
 } directories[] = {
-        { "app", 0755 }, { "credentials", 0755 }, { "dev", 0755 }, { "etc", 0755 }, { "proc", 0555 }, { "root", 0700 },
-        { "run", 0755 }, { "state", 0755 }, { "sys", 0555 }, { "tmp", 01777 }, { "usr", 0755 }, { "var", 0755 },
+        { "app", 0755 }, { "credentials", 0755 }, { "dev", 0755 }, { "etc", 0755 }, { "etc/sand", 0755 }, { "proc", 0555 },
+        { "root", 0700 }, { "run", 0755 }, { "state", 0755 }, { "sys", 0555 }, { "tmp", 01777 }, { "usr", 0755 }, { "var", 0755 },
         { "var/lib", 0755 }, { "var/tmp", 0755 },
 };
 
@@ -117,7 +117,6 @@ static int write_generated(int fd, const char *name, uid_t base, const char *uid
                 { "nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
                                    "services: files\nprotocols: files\n" },
                 { "passwd", passwd },
-                { "resolv.conf", "# This machine has no network.\n" },
         };
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                 r = write_etc(fd, name, base, files[i].file, files[i].text);
@@ -125,6 +124,17 @@ static int write_generated(int fd, const char *name, uid_t base, const char *uid
                         return r;
         }
         return write_machine_id(fd, name, base);
+}
+
+static int write_resolv(int fd, const char *name, uid_t base, bool network) {
+        int r;
+
+        if (!network)
+                return write_etc(fd, name, base, "resolv.conf", "# This machine has no network.\n");
+        r = fs_symlink("sand/resolv.conf", fd, "etc/resolv.conf");
+        if (r < 0)
+                return r;
+        return fchownat(fd, "etc/resolv.conf", base, base, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 /* nspawn makes no mount point in a root that is read-only. */
@@ -188,7 +198,7 @@ static int make_root(int machines_fd, const char *name, uid_t base) {
 }
 
 int machine_root_make(int machines_fd, const char *name, uint32_t uid_base, const char *uids,
-                      char *const *etc) {
+                      char *const *etc, bool network) {
         _cleanup_(closep) int fd = -EBADF;
         int r;
 
@@ -209,6 +219,8 @@ int machine_root_make(int machines_fd, const char *name, uint32_t uid_base, cons
         if (r < 0)
                 return r;
         r = write_generated(fd, name, uid_base, uids);
+        if (r >= 0)
+                r = write_resolv(fd, name, uid_base, network);
         if (r < 0)
                 return r;
         for (char *const *e = etc; e && *e; e++) {

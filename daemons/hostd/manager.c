@@ -182,6 +182,11 @@ int manager_start(Manager *m, const char *unit, manager_handler_t handler, void 
         return change_unit(m, "StartUnit", unit, handler, userdata, ret);
 }
 
+int manager_reload_or_start(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
+                            ManagerRequest **ret) {
+        return change_unit(m, "ReloadOrRestartUnit", unit, handler, userdata, ret);
+}
+
 int manager_stop(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
                  ManagerRequest **ret) {
         return change_unit(m, "StopUnit", unit, handler, userdata, ret);

@@ -22,6 +22,8 @@ DEFINE_POINTER_CLEANUP(Manager *, manager_free);
 int manager_reload(Manager *m, manager_handler_t handler, void *userdata, ManagerRequest **ret);
 int manager_start(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
                   ManagerRequest **ret);
+int manager_reload_or_start(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
+                            ManagerRequest **ret);
 /* A unit that is not loaded is stopped. */
 int manager_stop(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
                  ManagerRequest **ret);

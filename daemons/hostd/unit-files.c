@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "config.h"
+#include "network-plan.h"
 #include "protocol.h"
 #include "uids.h"
 
@@ -116,7 +117,7 @@ static int finish(FILE **f, char **text, char **ret) {
         return 0;
 }
 
-int unit_files_nspawn(const char *name, uint32_t uid_base, char *const *etc, char **ret) {
+int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, char *const *etc, char **ret) {
         _cleanup_(freep) char *text = NULL;
         _cleanup_(fclosep) FILE *f = NULL;
         size_t size;
@@ -145,6 +146,7 @@ int unit_files_nspawn(const char *name, uint32_t uid_base, char *const *etc, cha
                 "\n"
                 "[Network]\n"
                 "Private=yes\n"
+                "%4$s"
                 "\n"
                 "[Files]\n"
                 "ReadOnly=yes\n"
@@ -154,7 +156,9 @@ int unit_files_nspawn(const char *name, uint32_t uid_base, char *const *etc, cha
                 "BindReadOnly=/run/systemd/journal:/run/sand/journal\n"
                 "Bind=/run/systemd/notify:" SAND_MACHINE_NOTIFY_SOCKET "\n"
                 "Bind=" SAND_APP_STATE_DIR "/%1$s:/state\n",
-                name, uid_base, UID_RANGE_SIZE);
+                name, uid_base, UID_RANGE_SIZE, m->network == NETWORK_NAT ? "Bridge=" NETWORK_BRIDGE "\n" : "");
+        if (m->network == NETWORK_NAT)
+                fputs("BindReadOnly=" SAND_NETWORK_DIR ":" SAND_MACHINE_NETWORK_DIR "\n", f);
         for (char *const *e = etc; e && *e; e++)
                 fprintf(f, "BindReadOnly=%s\n", *e);
         return finish(&f, &text, ret);
@@ -189,7 +193,11 @@ int unit_files_dropin(const char *name, const Manifest *m, char **ret) {
         f = open_memstream(&text, &size);
         if (!f)
                 return -ENOMEM;
-        fprintf(f, UNIT_FILES_MARK "\n[Service]\nTimeoutStopSec=%" PRIu64 "us\n", stop_usec(m));
+        fputs(UNIT_FILES_MARK "\n", f);
+        /* Not Requires=: the network may be restarted without its machines. */
+        if (m->network == NETWORK_NAT)
+                fputs("[Unit]\nWants=sand-network.service\nAfter=sand-network.service\n", f);
+        fprintf(f, "[Service]\nTimeoutStopSec=%" PRIu64 "us\n", stop_usec(m));
         for (char **line = m->resources; line && *line; line++) {
                 /* The manifest's reader has a list of what may be here; a second line is never in it. */
                 if (strchr(*line, '\n'))

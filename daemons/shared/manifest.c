@@ -87,11 +87,24 @@ static void read_receipts(Reader *rd, const Place *at, json_object *value, const
         reader_mismatch(rd, at, value, key->expected);
 }
 
+static const char *const networks[_NETWORK_MAX] = {
+        [NETWORK_NONE] = "none",
+        [NETWORK_NAT] = "nat",
+};
+
+const char *network_to_string(Network n) {
+        assert(n >= 0 && n < _NETWORK_MAX);
+        return networks[n];
+}
+
 static void read_network(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
-        if (!json_object_is_type(value, json_type_string))
-                reader_mismatch(rd, at, value, key->expected);
-        else if (!streq(json_object_get_string(value), "none"))
-                reader_mismatch(rd, at, value, "\"none\": another network is not served by this version of SAND");
+        if (json_object_is_type(value, json_type_string))
+                for (Network i = 0; i < _NETWORK_MAX; i++)
+                        if (streq(json_object_get_string(value), networks[i])) {
+                                ((Manifest *) target)->network = i;
+                                return;
+                        }
+        reader_mismatch(rd, at, value, key->expected);
 }
 
 static void read_schema(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
@@ -251,7 +264,7 @@ static const Key document_keys[] = {
         { "environment", read_environment, APP_FIELD(environment), .expected = "an object of variables" },
         { "credentials", read_credentials, APP_FIELD(credentials), .expected = CREDENTIALS_EXPECTED },
         { "resources", read_resources, APP_FIELD(manifest.resources), .expected = "an object of properties" },
-        { "network", read_network, .expected = "\"none\"" },
+        { "network", read_network, .expected = "\"none\" or \"nat\"" },
         { "idle", read_span, APP_FIELD(manifest.idle_usec), 10 * USEC_PER_MSEC, USEC_INFINITY,
           "a time span of at least \"10ms\", such as \"5min\", or \"infinity\"" },
         { "receipts", read_receipts, .expected = "\"sample\", \"failed\" or \"all\"" },

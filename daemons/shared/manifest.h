@@ -30,6 +30,15 @@ typedef enum Receipts {
         _RECEIPTS_INVALID = -1,
 } Receipts;
 
+typedef enum Network {
+        NETWORK_NONE,
+        NETWORK_NAT, /* out through the host's addresses */
+        _NETWORK_MAX,
+        _NETWORK_INVALID = -1,
+} Network;
+
+const char *network_to_string(Network n);
+
 typedef struct FunctionSpec {
         char *name;
         Runtime runtime;
@@ -57,6 +66,7 @@ typedef struct Manifest {
         Receipts receipts;
         HttpTrigger *triggers;   /* in the file's order */
         size_t n_triggers;
+        Network network;
         json_object *json;       /* the document itself */
 } Manifest;
 

@@ -130,6 +130,13 @@
 #define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
 #define SAND_SECRETS_DIR "/var/lib/sand/secrets"   /* NAME/SECRET, encrypted */
 
+/* The network of machines (network-plan.h), kept by sand-network.service: its plan, and their resolv.conf. */
+#define SAND_NETWORK_DIR "/run/sand/network"
+#define SAND_NETWORK_FILE "/var/lib/sand/network" /* the plan from one boot to the next */
+#define SAND_NETWORK_PLAN "plan"
+/* A machine's number in it, beside its versions. */
+#define SAND_NETWORK_NUMBER "address"
+
 /* And inside a machine. Its root owns what others must not alter; each function has a uid of its own
  * (uids.json) and all have one group, to which /state is open. */
 #define SAND_APP_GID 1000U
@@ -138,4 +145,5 @@
 #define SAND_MACHINE_VERSIONS_DIR "/run/sand/versions"         /* = SAND_APPS_DIR/NAME, read-only */
 #define SAND_MACHINE_JOURNAL_SOCKET "/run/sand/journal/socket" /* = /run/systemd/journal/socket */
 #define SAND_MACHINE_CREDENTIALS_DIR "/credentials"            /* a mount point: each worker sees its own there */
+#define SAND_MACHINE_NETWORK_DIR "/etc/sand"                   /* = SAND_NETWORK_DIR, with a network only */
 #define SAND_MACHINE_NOTIFY_SOCKET "/run/sand/notify"          /* = /run/systemd/notify */

@@ -16,7 +16,7 @@ typedef struct Sandbox {
         json_object *uids;             /* function name -> uid */
 } Sandbox;
 
-/* PID 1's first act, before any user code: no_new_privs, the filter, the bounding set, closed directories. */
+/* PID 1's first act after the network, before any user code: no_new_privs, the filter, the bounding set, closed directories. */
 int sandbox_confine_supervisor(void);
 /* Opens the worker programs beside this one. */
 int sandbox_init(Sandbox *s, bool machine);

@@ -93,7 +93,11 @@ static const char *const denied_to_functions[] = {
 /* Not a refusal but "this kernel has none": libc then takes the older call, whose flags can be seen. */
 static const char *const unknown[] = { "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register" };
 
-static const int families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
+/* No AF_NETLINK: the machine's own network is set up before, and getaddrinfo() does without. */
+static const int families[] = { AF_UNIX, AF_INET, AF_INET6 };
+static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET };
+
+#define SOCKET_TYPE_MASK 0xfU /* the rest of the argument is flags */
 
 static void check(int r, const char *what) {
         if (r < 0 && r != -EEXIST && r != -EDOM) {
@@ -135,11 +139,15 @@ static void allow(scmp_filter_ctx ctx, const char *name) {
                 check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 0), name);
 }
 
-/* AF_VSOCK, AF_PACKET, AF_ALG and the like reach past the machine's namespaces, or far into the kernel. */
+/* AF_VSOCK, AF_PACKET, AF_ALG and the like reach past the machine's namespaces, or far into the kernel; a raw socket
+ * speaks for others. */
 static void allow_sockets(scmp_filter_ctx ctx) {
         for (size_t i = 0; i < N(families); i++)
-                check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                                       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i])), "socket");
+                for (size_t j = 0; j < N(types); j++)
+                        check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i]),
+                                               SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, (scmp_datum_t) types[j])),
+                              "socket");
 }
 
 static void allow_clone(scmp_filter_ctx ctx) {

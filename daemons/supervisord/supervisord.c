@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "network.h"
 #include "protocol.h"
 #include "sandbox.h"
 #include "supervisor.h"
@@ -136,6 +137,9 @@ static int run(int argc, char *argv[]) {
                 return log_error_errno(EINVAL, "Expected one or two passed sockets, found %d", n_fds);
 
         if (arg_app) {
+                r = network_configure();
+                if (r < 0)
+                        return r;
                 r = sandbox_confine_supervisor();
                 if (r < 0)
                         return log_error_errno(r, "Failed to confine the machine: %m");

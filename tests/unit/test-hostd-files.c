@@ -125,9 +125,10 @@ static void test_nspawn_file(void **state) {
                 "BindReadOnly=/var/lib/sand/apps/shop:/run/sand/versions", "Bind=/var/lib/sand/state/shop:/state",
                 "BindReadOnly=/etc/localtime", "KillSignal=SIGTERM", "NotifyReady=yes",
         };
-        _cleanup_(freep) char *text = NULL;
+        _cleanup_(freep) char *text = NULL, *with_network = NULL;
+        Manifest m = {};
 
-        assert_int_equal(unit_files_nspawn("shop", 671088640, (char *[]) { (char *) "/etc/localtime", NULL }, &text), 0);
+        assert_int_equal(unit_files_nspawn("shop", &m, 671088640, (char *[]) { (char *) "/etc/localtime", NULL }, &text), 0);
         assert_true(has_line(text, UNIT_FILES_MARK));
         for (size_t i = 0; i < ELEMENTSOF(lines); i++)
                 assert_true(has_line(text, lines[i]));
@@ -135,6 +136,12 @@ static void test_nspawn_file(void **state) {
         for (const char *s = strstr(text, "\nBind="); s; s = strstr(s + 1, "\nBind="))
                 assert_true(startswith(s, "\nBind=/var/lib/sand/state/shop:") ||
                             startswith(s, "\nBind=/run/systemd/notify:"));
+        assert_null(strstr(text, "sand0"));
+        assert_null(strstr(text, "/run/sand/network"));
+        m.network = NETWORK_NAT;
+        assert_int_equal(unit_files_nspawn("shop", &m, 671088640, NULL, &with_network), 0);
+        assert_non_null(strstr(with_network, "[Network]\nPrivate=yes\nBridge=sand0\n"));
+        assert_true(has_line(with_network, "BindReadOnly=/run/sand/network:/etc/sand"));
 }
 
 static void test_dropin(void **state) {
@@ -143,7 +150,7 @@ static void test_dropin(void **state) {
         char *evil[] = { (char *) "MemoryMax=1G\nExecStartPre=/bin/false", NULL };
         FunctionSpec functions[] = { { .timeout_usec = 3 * USEC_PER_SEC }, { .timeout_usec = 90 * USEC_PER_SEC } };
         Manifest m = { .functions = functions, .n_functions = 2, .resources = resources };
-        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL, *secrets = NULL;
+        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL, *secrets = NULL, *with_network = NULL;
 
         assert_int_equal(unit_files_dropin("shop", &m, &text), 0);
         assert_true(has_line(text, "[Service]"));
@@ -156,6 +163,11 @@ static void test_dropin(void **state) {
         functions[0].timeout_usec = USEC_INFINITY;
         assert_int_equal(unit_files_dropin("shop", &m, &endless), 0);
         assert_true(has_line(endless, "TimeoutStopSec=900000000us"));
+        assert_null(strstr(text, "sand-network"));
+        m.network = NETWORK_NAT;
+        assert_int_equal(unit_files_dropin("shop", &m, &with_network), 0);
+        assert_non_null(strstr(with_network, "[Unit]\nWants=sand-network.service\nAfter=sand-network.service\n[Service]\n"));
+        m.network = NETWORK_NONE;
         assert_null(strstr(endless, "SAND_CREDENTIALS"));
         m.credentials = credentials;
         assert_int_equal(unit_files_dropin("shop", &m, &secrets), 0);
@@ -228,7 +240,7 @@ static void test_root_of_others_is_not_touched(void **state) {
         assert_int_equal(machine_root_check(dir_fd, "none"), 0);
         assert_int_equal(fs_mkdir(dir_fd, "foreign", 0755, getuid(), getgid()), 0);
         assert_int_equal(machine_root_check(dir_fd, "foreign"), -EEXIST);
-        assert_int_equal(machine_root_make(dir_fd, "foreign", 671088640, uids, NULL), -EEXIST);
+        assert_int_equal(machine_root_make(dir_fd, "foreign", 671088640, uids, NULL, false), -EEXIST);
         assert_int_equal(fs_write(dir_fd, "image.raw", "", 0600, (uid_t) -1, (gid_t) -1), 1);
         assert_int_equal(machine_root_check(dir_fd, "image"), -EEXIST);
         /* a mark with another's name is no mark */
@@ -250,7 +262,7 @@ static void test_root(void **state) {
 
         if (getuid() != 0)
                 skip();
-        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, etc), 0);
+        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, etc, false), 0);
         for (size_t i = 0; i < ELEMENTSOF(there); i++) {
                 (void) snprintf(path, sizeof(path), "shop/%s", there[i]);
                 assert_int_equal(fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW), 0);
@@ -262,12 +274,17 @@ static void test_root(void **state) {
         /* what was damaged is repaired, what is kept is kept */
         assert_int_equal(fs_unlink(dir_fd, "shop/bin"), 1);
         assert_int_equal(fchmodat(dir_fd, "shop/etc", 0700, 0), 0);
-        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, NULL), 0);
+        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, NULL, true), 0);
         assert_int_equal(fstatat(dir_fd, "shop/etc", &st, 0), 0);
         assert_int_equal(st.st_mode & 07777, 0755);
         assert_true(fs_exists(dir_fd, "shop/bin"));
         assert_int_equal(fs_read(dir_fd, "shop/etc/machine-id", 100, &again), 0);
         assert_string_equal(id, again);
+        /* and the network that it has got now */
+        assert_int_equal(readlinkat(dir_fd, "shop/etc/resolv.conf", path, sizeof(path)), strlen("sand/resolv.conf"));
+        assert_int_equal(machine_root_make(dir_fd, "shop", 671088640, uids, NULL, false), 0);
+        assert_int_equal(fstatat(dir_fd, "shop/etc/resolv.conf", &st, AT_SYMLINK_NOFOLLOW), 0);
+        assert_true(S_ISREG(st.st_mode));
         assert_int_equal(machine_root_check(dir_fd, "shop"), 1);
 }
 
