@@ -523,13 +523,15 @@ static int conflict(int r, char *path, char **ret_conflict) {
 }
 
 static int write_units(const char *name, uint32_t base, char *const *etc, const Manifest *m, bool *ret_changed,
-                       char **ret_conflict) {
+                       bool *ret_renew, char **ret_conflict) {
         int a, b;
 
         /* nspawn reads its file at each start; systemd need not know. */
         a = write_nspawn(name, m, base, etc);
         if (a < 0)
                 return conflict(a, unit_nspawn_path(name), ret_conflict);
+        if (a > 0)
+                *ret_renew = true;
         a = write_dropin(name, m);
         if (a < 0)
                 return conflict(a, unit_dropin_path(name), ret_conflict);
@@ -546,7 +548,8 @@ static char *machine_path(const char *name) {
         return asprintf(&s, MACHINES_DIR "/%s", name) < 0 ? NULL : s;
 }
 
-int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, char **ret_conflict) {
+int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, bool *ret_renew,
+                char **ret_conflict) {
         _cleanup_(strv_freep) char **etc = NULL;
         _cleanup_(freep) char *uids = NULL;
         uint32_t base;
@@ -569,7 +572,7 @@ int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_
         r = machine_root_make(p->machines_fd, name, base, uids, etc, m->network != NETWORK_NONE);
         if (r < 0)
                 return conflict(r, machine_path(name), ret_conflict);
-        return write_units(name, base, etc, m, ret_changed, ret_conflict);
+        return write_units(name, base, etc, m, ret_changed, ret_renew, ret_conflict);
 }
 
 bool app_is_enabled(const char *name) {

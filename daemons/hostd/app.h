@@ -69,9 +69,10 @@ int app_set_pending(const Places *p, const char *name, Pending pending);
 int app_store(const Places *p, const char *name, const char *incoming, const char *hash, char **ret_version);
 
 /* Gives the application all that it has beside its versions: range, uids, address, machine root, state, the files of
- * its units. Sets *ret_changed if systemd must be told. With a text in *ret_conflict, -EEXIST: the name is taken by
+ * its units. Sets *ret_changed if systemd must be told, *ret_renew if a machine that runs is not made so. With a text in *ret_conflict, -EEXIST: the name is taken by
  * something that is not ours; -EADDRNOTAVAIL: there is no address left. */
-int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, char **ret_conflict);
+int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_changed, bool *ret_renew,
+                char **ret_conflict);
 bool app_is_enabled(const char *name);
 
 /* Makes the version the current one, and says so in the catalogue. */

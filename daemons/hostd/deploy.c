@@ -121,7 +121,7 @@ static int furnish(Operation *o, const Manifest *m) {
         _cleanup_(freep) char *text = NULL;
         int r;
 
-        r = app_furnish(&o->all->places, o->name, m, &o->changed, &text);
+        r = app_furnish(&o->all->places, o->name, m, &o->changed, &o->renew, &text);
         if (r == -EEXIST)
                 return operation_error(o, SAND_ERROR_INVALID_BUNDLE, "%s", text ?: "A file exists and is not SAND's.");
         if (r < 0 && text)
@@ -131,6 +131,21 @@ static int furnish(Operation *o, const Manifest *m) {
 
 static int step_furnish(Operation *o) {
         return furnish(o, o->manifest);
+}
+
+/* A machine that runs has the network that it was started with. It finishes its events; those that come meanwhile
+ * wait for the one that is started next. */
+static int step_renew_machine(Operation *o) {
+        _cleanup_(freep) char *unit = NULL;
+        int r;
+
+        if (!o->renew || !o->was_active || o->unchanged)
+                return 0;
+        unit = unit_service_name(o->name);
+        if (!unit)
+                return -ENOMEM;
+        r = manager_stop(o->all->manager, unit, operation_on_manager, o, &o->request);
+        return r < 0 ? r : 1;
 }
 
 /* It is told of the machine before that starts; where it is not there yet, it is made. */
@@ -273,6 +288,15 @@ static int step_reload_manager_again(Operation *o) {
         return !o->touched || o->first ? 0 : step_reload_manager(o);
 }
 
+/* What was started with the new version's network. */
+static int step_renew_machine_again(Operation *o) {
+        return !o->touched || o->first ? 0 : step_renew_machine(o);
+}
+
+static int step_start_machine_again(Operation *o) {
+        return !o->touched || o->first || !o->renew || !o->was_active ? 0 : step_start_machine(o);
+}
+
 /* The machine may have taken the new version already and only its answer was lost. */
 static int step_reload_machine_again(Operation *o) {
         int r;
@@ -310,14 +334,14 @@ static int step_remove_all(Operation *o) {
 }
 
 static const OperationStep deploy_undo[] = {
-        step_undo, step_restore, step_reload_manager_again, step_reload_machine_again, step_rest_again,
-        step_drop_version, step_remove_all, NULL,
+        step_undo, step_restore, step_reload_manager_again, step_renew_machine_again, step_start_machine_again,
+        step_reload_machine_again, step_rest_again, step_drop_version, step_remove_all, NULL,
 };
 
 static const OperationStep deploy_steps[] = {
         step_intake, step_lock, step_compare, step_check_secrets, step_store, step_furnish, step_enable, step_reload_manager,
-        step_start_socket, step_ask_active, step_network, step_start_machine, step_push_secrets, step_prepare, step_activate,
-        step_reload_machine,
+        step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare,
+        step_activate, step_reload_machine,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 

@@ -118,6 +118,11 @@ static void print_inet(FILE *f, const NetworkRules *rules) {
         (void) inet_ntop(AF_INET6, &rules->plan->prefix6, six, sizeof(six));
         fprintf(f,
                 "table inet sand {\n"
+                /* An error of ICMP comes while a connecting socket is still busy, which would wait and try again. */
+                "        chain refuse {\n"
+                "                meta l4proto tcp reject with tcp reset\n"
+                "                reject\n"
+                "        }\n"
                 "        chain from_machines {\n"
                 /* Before destinations are translated: to a published port of a container, even of the loopback. */
                 "                type filter hook prerouting priority mangle\n"
@@ -127,15 +132,15 @@ static void print_inet(FILE *f, const NetworkRules *rules) {
                 "                ip6 saddr != %s/64 drop\n", four, length4, six);
         print_set(f, "meta l4proto { tcp, udp } th dport 53 ip daddr", rules->dns, false, "accept");
         print_set(f, "meta l4proto { tcp, udp } th dport 53 ip6 daddr", rules->dns, true, "accept");
-        print_set(f, "ip daddr", rules->deny, false, "reject");
-        print_set(f, "ip6 daddr", rules->deny, true, "reject");
+        print_set(f, "ip daddr", rules->deny, false, "goto refuse");
+        print_set(f, "ip6 daddr", rules->deny, true, "goto refuse");
         fprintf(f,
                 "                ip daddr { 0.0.0.0/8, 127.0.0.0/8 } drop\n"
                 "                ip6 daddr { ::1, fe80::/10 } drop\n"
                 "                fib daddr type { broadcast, multicast, anycast } drop\n"
-                "                fib daddr type local reject\n"
-                "                ip daddr %1$s/%2$u reject\n"
-                "                ip6 daddr %3$s/64 reject\n"
+                "                fib daddr type local goto refuse\n"
+                "                ip daddr %1$s/%2$u goto refuse\n"
+                "                ip6 daddr %3$s/64 goto refuse\n"
                 "        }\n"
                 "        chain to_machines {\n"
                 "                type filter hook forward priority filter\n"

@@ -50,6 +50,7 @@ struct Operation {
         char *secret;      /* to be set or removed */
         int value_fd;      /* of a secret */
         size_t n_pushed;   /* secrets that the machine has been handed */
+        bool renew;        /* the machine's own file has changed, which a machine reads when it starts */
         unsigned prunes; /* tasks' pass; remove.c */
 };
 

@@ -29,7 +29,7 @@ static int step_furnish(Operation *o) {
         _cleanup_(freep) char *conflict = NULL;
         int r;
 
-        r = app_furnish(&o->all->places, o->name, o->manifest, &o->changed, &conflict);
+        r = app_furnish(&o->all->places, o->name, o->manifest, &o->changed, &o->renew, &conflict);
         if (r >= 0)
                 r = app_publish(&o->all->places, o->name, o->version, o->manifest);
         if (conflict)

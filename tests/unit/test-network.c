@@ -83,9 +83,8 @@ static void test_port_names(void **state) {
         assert_string_equal(name, "vb-a");
         network_port_name("exactly-12ch", name);
         assert_string_equal(name, "vb-exactly-12ch");
-        network_port_name("exactly-13chr", name);
-        assert_int_equal(strlen(name), 15);
-        assert_memory_equal(name, "vb-exactly-", 11);
+        network_port_name("online-and-its-long-name", name);
+        assert_string_equal(name, "vb-online-a3Jba");
 }
 
 static void test_rules(void **state) {
@@ -97,7 +96,7 @@ static void test_rules(void **state) {
         NetworkRules rules = { .plan = &p, .machines = machines, .n_machines = 2, .dns = dns, .deny = deny, .lent4 = lent };
         static const char *const parts[] = {
                 "table inet sand\ndelete table inet sand\ntable bridge sand\ndelete table bridge sand\ntable inet sand {",
-                "ip daddr { 169.254.0.0/16 } reject\n", "ip6 daddr { fd00:ec2::254 } reject\n",
+                "ip daddr { 169.254.0.0/16 } goto refuse\n", "ip6 daddr { fd00:ec2::254 } goto refuse\n",
                 "th dport 53 ip daddr { 192.0.2.53 } accept\n", "th dport 53 ip6 daddr { 2001:db8::53 } accept\n",
                 "\"vb-a\" . 02:53:0a:c9:00:02 . 10.201.0.2, \"vb-b\" . 02:53:0a:c9:00:03 . 10.201.0.3, }",
                 "\"vb-b\" . 02:53:0a:c9:00:03 . fd12:3456:789a::3, }",
