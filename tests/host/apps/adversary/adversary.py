@@ -168,13 +168,16 @@ def attack_network(event):
             except OSError:
                 pass
     for family, kind, protocol in ((socket.AF_PACKET, socket.SOCK_RAW, 0), (socket.AF_INET, socket.SOCK_RAW, 1),
+                                   (socket.AF_NETLINK, socket.SOCK_RAW, 0),
                                    (socket.AF_VSOCK, socket.SOCK_STREAM, 0)):
         try:
             socket.socket(family, kind, protocol).close()
             achieved.append(f"socket {family!r} {kind!r}")
         except OSError:
             pass
-    achieved += [name for _, name in socket.if_nameindex() if name != "lo"]
+    # socket.if_nameindex() would ask by netlink, which there is none of.
+    with open("/proc/self/net/dev", encoding="ascii") as file:
+        achieved += [name for name in (line.split(":")[0].strip() for line in list(file)[2:]) if name != "lo"]
     return achieved
 
 
