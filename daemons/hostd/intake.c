@@ -15,6 +15,7 @@
 #include "fs.h"
 #include "log.h"
 #include "manifest.h"
+#include "vendor.h"
 
 /* A report is "ok NAME HASH\n" or "refused\nPROBLEMS". */
 #define OK "ok "
@@ -83,6 +84,23 @@ static void problemsp(Problems *p) {
         problems_done(p);
 }
 
+/* Everything that is wrong with it, in one go. */
+static int check(const Intake *in, Problems *problems, Manifest **ret) {
+        int r, q;
+
+        r = manifest_load(in->dir_fd, true, problems, ret);
+        if (r < 0 && r != -EBADMSG)
+                return r;
+        q = vendor_check(in->dir_fd, *ret, problems);
+        if (q < 0 && q != -EBADMSG)
+                return q;
+        if (*ret) {
+                int p = packages_check(*ret, problems);
+                q = p < 0 ? p : q;
+        }
+        return r < 0 ? r : q;
+}
+
 /* As sand-unpack. The result is in the report; what is returned went wrong on our side. */
 static int examine(int report_fd, const Intake *in) {
         _cleanup_(problemsp) Problems problems = {};
@@ -94,7 +112,7 @@ static int examine(int report_fd, const Intake *in) {
         (void) lseek(in->bundle_fd, 0, SEEK_SET);
         r = bundle_unpack(in->bundle_fd, in->dir_fd, &problems);
         if (r >= 0)
-                r = manifest_load(in->dir_fd, true, &problems, &m);
+                r = check(in, &problems, &m);
         if (r == -EBADMSG) {
                 text = problems_to_string(&problems);
                 return dprintf(report_fd, REFUSED "%s", strempty(text)) < 0 ? -EIO : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The values of a manifest with a grammar of their own: handlers, environments, systemd's resource
- * properties, content types. What passes here may be written into a unit file, an environment
+ * properties, content types, packages, commands. What passes here may be written into a unit file, an environment
  * block or an HTTP header as it is. */
 
 #include <assert.h>
@@ -13,6 +13,7 @@
 #include "manifest-reader.h"
 #include "path.h"
 #include "text.h"
+#include "vendor.h"
 
 #define HANDLER_ARGUMENTS_MAX 64U
 #define HANDLER_ARGUMENT_SIZE_MAX 4096U
@@ -20,6 +21,7 @@
 #define ENVIRONMENT_MAX 128U
 #define ENVIRONMENT_SIZE_MAX (32U * 1024U)
 #define CONTENT_TYPE_MAX 256U
+#define PACKAGES_MAX 64U
 
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -369,6 +371,70 @@ void read_content_type(Reader *rd, const Place *at, json_object *value, const Ke
                 rd->error = -ENOMEM;
 }
 
+/* ---- packages and commands ---- */
+
+/* Whether it is one, of at most `max` elements. */
+static bool is_short_array(Reader *rd, const Place *at, json_object *value, size_t max, const char *expected) {
+        if (!json_object_is_type(value, json_type_array))
+                reader_mismatch(rd, at, value, expected);
+        else if (json_object_array_length(value) > max)
+                reader_complain(rd, at, "found an array of %zu elements, expected at most %zu",
+                                json_object_array_length(value), max);
+        else
+                return true;
+        return false;
+}
+
+static void read_package(Reader *rd, const Place *at, json_object *value, char ***packages) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!package_name_is_valid(s)) {
+                reader_mismatch(rd, at, value, "a Debian package's name such as \"python3-pil\"");
+                return;
+        }
+        for (char **p = *packages; p && *p; p++)
+                if (streq(*p, s)) {
+                        reader_complain(rd, at, "found \"%s\" a second time, expected each package once", s);
+                        return;
+                }
+        if (strv_extend(packages, s) < 0)
+                rd->error = -ENOMEM;
+}
+
+void read_packages(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        char ***packages = (char ***) ((char *) target + key->offset);
+
+        if (!is_short_array(rd, at, value, PACKAGES_MAX, key->expected))
+                return;
+        for (size_t i = 0; i < json_object_array_length(value); i++)
+                read_package(rd, &(Place) { .parent = at, .index = i }, json_object_array_get_idx(value, i), packages);
+}
+
+static void read_word(Reader *rd, const Place *at, json_object *value, char ***command) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+
+        if (!s || has_control(s))
+                reader_mismatch(rd, at, value, "a string without control characters");
+        else if (!*command && !*s)
+                reader_mismatch(rd, at, value, "a program");
+        else if (strlen(s) > HANDLER_ARGUMENT_SIZE_MAX)
+                reader_complain(rd, at, "found an argument of %zu bytes, expected at most %u", strlen(s),
+                                HANDLER_ARGUMENT_SIZE_MAX);
+        else if (strv_extend(command, s) < 0)
+                rd->error = -ENOMEM;
+}
+
+void read_command(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        char ***command = (char ***) ((char *) target + key->offset);
+
+        if (!is_short_array(rd, at, value, HANDLER_ARGUMENTS_MAX, key->expected))
+                return;
+        if (json_object_array_length(value) == 0)
+                reader_complain(rd, at, "found an empty array, expected a program and its arguments");
+        for (size_t i = 0; i < json_object_array_length(value); i++)
+                read_word(rd, &(Place) { .parent = at, .index = i }, json_object_array_get_idx(value, i), command);
+}
+
 /* ---- handlers ---- */
 
 typedef enum FileKind { FILE_REGULAR, FILE_EXECUTABLE } FileKind;
@@ -485,8 +551,10 @@ static bool read_native_handler(Reader *rd, const Place *at, json_object *value,
  * most likely what was meant. */
 static bool means_own_file(const Reader *rd, const char *program) {
         static const char *const path[] = { "/usr/local/bin", "/usr/bin" }; /* a machine's /usr is the host's */
+        char vendor[sizeof(VENDOR_BIN) + 1 + HANDLER_PATH_MAX];
 
-        if (check_file(rd, program, FILE_REGULAR) < 0)
+        (void) snprintf(vendor, sizeof(vendor), VENDOR_BIN "/%s", program);
+        if (check_file(rd, program, FILE_REGULAR) < 0 || check_file(rd, vendor, FILE_EXECUTABLE) >= 0)
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(path); i++) {
                 _cleanup_(freep) char *p = NULL;

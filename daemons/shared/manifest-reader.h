@@ -69,6 +69,8 @@ void read_environment(Reader *rd, const Place *at, json_object *value, const Key
 void read_credentials(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char ** */
 void read_resources(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);   /* char ** */
 void read_content_type(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char * */
+void read_packages(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* char ** */
+void read_command(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);  /* char ** */
 void read_handler(Reader *rd, const Place *at, json_object *value, FunctionSpec *spec);
 /* manifest-trigger.c: Manifest; and what holds between triggers and functions, once all are read */
 void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);

@@ -62,6 +62,12 @@ bool credential_name_is_valid(const char *s) {
         return l > 0 && l <= 64 && !s[l] && s[0] != '.' && s[0] != '-';
 }
 
+bool package_name_is_valid(const char *s) {
+        size_t l = s ? strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789+.-") : 0;
+
+        return l >= 2 && l <= 128 && !s[l] && !strchr("+.-", s[0]);
+}
+
 /* ---- readers of single keys ---- */
 
 static void read_name(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
@@ -269,10 +275,10 @@ static const Key document_keys[] = {
           "a time span of at least \"10ms\", such as \"5min\", or \"infinity\"" },
         { "receipts", read_receipts, .expected = "\"sample\", \"failed\" or \"all\"" },
         { "triggers", read_triggers, .expected = "an array of triggers" },
+        { "packages", read_packages, APP_FIELD(manifest.packages), .expected = "an array of Debian packages' names" },
+        { "build", read_command, APP_FIELD(manifest.build), .expected = "an array of a program and its arguments" },
         UNSERVED("workflows"),
         UNSERVED("mounts"),
-        UNSERVED("packages"),
-        UNSERVED("build"),
         UNSERVED("allow"),
         {}
 };
@@ -325,6 +331,8 @@ static void manifest_done(Manifest *m) {
         strv_free(m->resources);
         strv_free(m->credentials);
         http_triggers_free(m->triggers, m->n_triggers);
+        strv_free(m->packages);
+        strv_free(m->build);
         (void) json_object_put(m->json);
         *m = (Manifest) {};
 }

@@ -62,6 +62,8 @@ typedef struct Manifest {
         size_t n_functions;
         char **resources;        /* "MemoryMax=1G": for the [Service] section of the machine's unit */
         char **credentials;      /* of all functions together */
+        char **packages;         /* Debian's, that must be on the host */
+        char **build;            /* argv of the command that makes what the bundle is to hold; NULL: none */
         uint64_t idle_usec;      /* USEC_INFINITY: the machine never exits by itself */
         Receipts receipts;
         HttpTrigger *triggers;   /* in the file's order */
@@ -107,6 +109,8 @@ const FunctionSpec *manifest_find(const Manifest *m, const char *name);
 bool app_name_is_valid(const char *s);
 /* [A-Za-z_][A-Za-z0-9_-]{0,63} */
 bool function_name_is_valid(const char *s);
+/* [a-z0-9][a-z0-9+.-]{1,127}, as Debian's policy says; without an architecture */
+bool package_name_is_valid(const char *s);
 
 /* Of a secret: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. systemd takes more; this needs no quoting in a unit or a shell. */
 bool credential_name_is_valid(const char *s);

@@ -37,7 +37,8 @@ static const char full[] =
         "  },\n"
         "  \"environment\": { \"QUALITY\": \"1\", \"LANG\": \"C.UTF-8\" },\n"
         "  \"resources\": { \"MemoryMax\": \"1G\", \"CPUQuota\": \"150%\", \"TasksMax\": 512 },\n"
-        "  \"network\": \"none\", \"idle\": \"infinity\", \"receipts\": \"failed\"\n"
+        "  \"network\": \"none\", \"idle\": \"infinity\", \"receipts\": \"failed\",\n"
+        "  \"packages\": [\"python3-pil\", \"fonts-dejavu-core\"], \"build\": [\"make\", \"-j\"]\n"
         "}";
 
 static void assert_strv(char *const *l, const char *const *expected, size_t n) {
@@ -58,6 +59,8 @@ static void test_full(void **state) {
         assert_int_equal(m->idle_usec, USEC_INFINITY);
         assert_int_equal(m->receipts, RECEIPTS_FAILED);
         assert_strv(m->resources, (const char *const[]) { "MemoryMax=1G", "CPUQuota=150%", "TasksMax=512" }, 3);
+        assert_strv(m->packages, (const char *const[]) { "python3-pil", "fonts-dejavu-core" }, 2);
+        assert_strv(m->build, (const char *const[]) { "make", "-j" }, 2);
         assert_non_null(m->json);
 
         f = m->functions; /* the file's order */
@@ -105,6 +108,8 @@ static void test_defaults(void **state) {
         assert_int_equal(m->idle_usec, 5 * USEC_PER_MINUTE);
         assert_int_equal(m->receipts, RECEIPTS_SAMPLE);
         assert_int_equal(strv_length(m->resources), 0);
+        assert_int_equal(strv_length(m->packages), 0);
+        assert_null(m->build);
 }
 
 static void test_credentials(void **state) {
@@ -146,8 +151,6 @@ static const Case cases[] = {
         /* known, not served */
         { "\"workflows\": {}", NULL, "/workflows", "\"workflows\", which is not served by this version of SAND" },
         { "\"mounts\": []", NULL, "/mounts", "not served by this version" },
-        { "\"packages\": []", NULL, "/packages", "not served by this version" },
-        { "\"build\": []", NULL, "/build", "not served by this version" },
         { "\"allow\": []", NULL, "/allow", "not served by this version" },
         { "\"network\": \"host\"", NULL, "/network", "found \"host\", expected \"none\" or \"nat\"" },
         { "\"network\": true", NULL, "/network", "found true, expected \"none\" or \"nat\"" },
@@ -251,6 +254,25 @@ static const Case cases[] = {
         { "\"resources\": {\"AllowedCPUs\": \"0,\"}", NULL, "/resources/AllowedCPUs", "ranges" },
         { "\"resources\": {\"AllowedCPUs\": \"\"}", NULL, "/resources/AllowedCPUs", "ranges" },
         { "\"resources\": {\"AllowedCPUs\": \"99999999999\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        /* packages, the build command */
+        { "\"packages\": []", NULL },
+        { "\"packages\": [\"python3-pil\", \"g++\", \"libc6.1\", \"0ad\"]", NULL },
+        { "\"packages\": \"python3-pil\"", NULL, "/packages", "found \"python3-pil\", expected an array of Debian" },
+        { "\"packages\": [\"a1\", \"b1\", \"a1\"]", NULL, "/packages/2", "found \"a1\" a second time" },
+        { "\"packages\": [\"a1\", 1]", NULL, "/packages/1", "found the number 1, expected a Debian package's name" },
+        { "\"packages\": [\"\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"packages\": [\"a\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"packages\": [\"Python3\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"packages\": [\"-y\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"packages\": [\"libc6:i386\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"packages\": [\"a1; reboot\"]", NULL, "/packages/0", "a Debian package's name" },
+        { "\"build\": [\"make\", \"-C\", \"src\", \"\"]", NULL },
+        { "\"build\": [\"../tools/build\"]", NULL },
+        { "\"build\": \"make\"", NULL, "/build", "found \"make\", expected an array of a program" },
+        { "\"build\": []", NULL, "/build", "found an empty array, expected a program" },
+        { "\"build\": [\"\"]", NULL, "/build/0", "found \"\", expected a program" },
+        { "\"build\": [[\"make\"]]", NULL, "/build/0", "found an array, expected a string" },
+        { "\"build\": [\"sh\", \"-c\", \"a\\nb\"]", NULL, "/build/2", "control characters" },
         /* handlers */
         { NULL, "\"runtime\": \"python\", \"handler\": \"m.f\"", "/functions/f/runtime", "found \"python\"" },
         { NULL, "\"runtime\": 3, \"handler\": \"m.f\"", "/functions/f/runtime", "found the number 3" },
@@ -707,6 +729,12 @@ static void test_load_exec(void **state) {
         write_manifest(b, "exec", "\"sand-test-handler\"");
         check_load(b, true, "expected \"./sand-test-handler\"");
         write_manifest(b, "exec", "\"./sand-test-handler\"");
+        check_load(b, true, NULL);
+        /* vendor/bin is on the PATH */
+        assert_int_equal(mkdirat(b->fd, "vendor", 0755), 0);
+        assert_int_equal(mkdirat(b->fd, "vendor/bin", 0755), 0);
+        write_file(b, "vendor/bin/sand-test-handler", "", 0755);
+        write_manifest(b, "exec", "\"sand-test-handler\"");
         check_load(b, true, NULL);
 }
 
