@@ -13,6 +13,7 @@
 #include "function.h"
 #include "log.h"
 #include "protocol.h"
+#include "vendor.h"
 
 /* Importing a large library from a cold disk takes its time; a loader that hangs is found out all the same. */
 #define LOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
@@ -189,23 +190,63 @@ static int environment_add(char ***env, const char *key, const char *format, ...
         return r < 0 ? -ENOMEM : strv_consume(env, assignment);
 }
 
+/* The function's own variable, or NULL. */
+static const char *own_variable(const FunctionSpec *spec, const char *key) {
+        size_t l = strlen(key);
+
+        for (char **e = spec->environment; e && *e; e++)
+                if (strncmp(*e, key, l) == 0 && (*e)[l] == '=')
+                        return *e + l + 1;
+        return NULL;
+}
+
+/* "/app/vendor/bin", as the function sees it, where the version has such a folder; else NULL. */
+static const char *vendor_path(const Worker *w, const char *folder, char buffer[static PATH_MAX]) {
+        (void) snprintf(buffer, PATH_MAX, "%s/%s", w->version->path, folder);
+        if (access(buffer, F_OK) < 0)
+                return NULL;
+        if (w->supervisor->sandbox.machine)
+                (void) snprintf(buffer, PATH_MAX, "/app/%s", folder);
+        return buffer;
+}
+
+/* Where programs and libraries are looked for: first in what the bundle brings along. */
+static int add_paths(const Worker *w, char ***env) {
+        /* sand-call is on the PATH of a machine; in developer's mode it may stand beside this program. */
+        const char *beside = w->supervisor->sandbox.program_dir, *own = own_variable(w->spec, "PATH"), *vendor;
+        char buffer[PATH_MAX];
+        int r;
+
+        vendor = vendor_path(w, VENDOR_BIN, buffer);
+        r = environment_add(env, "PATH", "%s%s%s%s%s", strempty(vendor), vendor ? ":" : "", strempty(beside),
+                            beside ? ":" : "", own ?: DEFAULT_PATH);
+        vendor = r >= 0 ? vendor_path(w, VENDOR_LIB, buffer) : NULL;
+        if (vendor)
+                r = environment_add(env, "LD_LIBRARY_PATH", "%s", vendor);
+        /* The worker for Python does so itself; a program may be Python too. */
+        vendor = r >= 0 && w->spec->runtime == RUNTIME_EXEC && !own_variable(w->spec, "PYTHONPATH") ?
+                 vendor_path(w, VENDOR_PYTHON, buffer) : NULL;
+        if (vendor)
+                r = environment_add(env, "PYTHONPATH", "%s", vendor);
+        return r;
+}
+
 static int worker_environment(const Worker *w, char ***ret) {
+        static const char *const defaults[][2] = { { "HOME", "/tmp" }, { "LANG", "C.UTF-8" } };
         _cleanup_(strv_freep) char **env = NULL;
         const FunctionSpec *spec = w->spec;
         int r;
 
-        /* sand-call is on the PATH of a machine; in developer's mode it may stand beside this program. */
-        r = environment_add(&env, "PATH", "%s%s" DEFAULT_PATH, strempty(w->supervisor->sandbox.program_dir),
-                            w->supervisor->sandbox.program_dir ? ":" : "");
-        if (r >= 0)
-                r = environment_add(&env, "HOME", "/tmp");
-        if (r >= 0)
-                r = environment_add(&env, "LANG", "C.UTF-8");
+        r = add_paths(w, &env);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(defaults); i++)
+                if (!own_variable(spec, defaults[i][0]))
+                        r = environment_add(&env, defaults[i][0], "%s", defaults[i][1]);
         /* libc itself is linked lazily: each instance would look up what it calls first. Modules of Python may rely on it. */
         if (r >= 0 && spec->runtime == RUNTIME_NATIVE)
                 r = environment_add(&env, "LD_BIND_NOW", "1");
         for (char **e = spec->environment; r >= 0 && e && *e; e++)
-                r = strv_extend(&env, *e);
+                if (!startswith(*e, "PATH="))
+                        r = strv_extend(&env, *e);
         if (r >= 0)
                 r = environment_add(&env, SAND_ENV_APP, "%s", w->supervisor->app);
         if (r >= 0)

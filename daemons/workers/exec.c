@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@
 
 #define TAIL_SIZE (4U * 1024U)
 #define CHUNK (64U * 1024U)
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 typedef struct Program {
         char *path;
@@ -48,18 +46,6 @@ static Program program;
 static Bridge bridge;
 
 /* Loading */
-
-static int set_environment(void) {
-        char directory[PATH_MAX], path[2 * PATH_MAX];
-        const char *base = getenv("PATH") ?: DEFAULT_PATH;
-
-        if (!getcwd(directory, sizeof(directory)))
-                return -errno;
-        (void) snprintf(path, sizeof(path), "%s/vendor/bin:%s", directory, base);
-        if (setenv("PATH", access("vendor/bin", F_OK) >= 0 ? path : base, 1) < 0 || setenv("HOME", "/tmp", 0) < 0)
-                return -errno;
-        return 0;
-}
 
 /* As a shell does: -EACCES if there is such a file that can't be executed. */
 static int check_file(const char *path) {
@@ -105,9 +91,6 @@ static int find_program(const char *name, char **ret) {
 static int load(int argc, char *argv[], LoadError *error) {
         int r;
 
-        r = set_environment();
-        if (r < 0)
-                return load_error(error, r, "LoadError", NULL, "Failed to set up the environment: %s", strerror(-r));
         program.argv = argv + 1;
         r = find_program(argv[1], &program.path);
         if (r == -ENOENT)

@@ -10,7 +10,7 @@
 
 static const char *const environment[] = {
         "SAND_APP=photos", "SAND_FUNCTION=sign", "SAND_VERSION=3-abc", "SAND_PAYLOAD_MAX=4194304",
-        "SAND_CONTENT_TYPE=text/plain", NULL,
+        "SAND_CONTENT_TYPE=text/plain", "HOME=/tmp", NULL,
 };
 
 static Worker *program(const char *script) {
