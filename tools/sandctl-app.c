@@ -15,6 +15,7 @@
 #include "sandctl-show.h"
 #include "sandctl-dev.h"
 #include "sandctl-text.h"
+#include "vendor.h"
 
 /* Loading the workers of a new version takes what their imports take. */
 #define DEPLOY_TIMEOUT_USEC (10 * USEC_PER_MINUTE)
@@ -39,17 +40,39 @@ static int open_bundle(const char *dir, int *ret_fd) {
         return 0;
 }
 
-int bundle_check(const char *dir, int dir_fd, Manifest **ret) {
+int bundle_read(const char *dir, int dir_fd, bool complete, Manifest **ret) {
         _cleanup_(problems_done) Problems problems = {};
-        int r = manifest_load(dir_fd, true, &problems, ret);
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        int r = manifest_load(dir_fd, complete, &problems, &m);
 
+        /* What goes to another host need not fit this one; that host looks itself. */
+        if (complete && !arg_host && (r >= 0 || r == -EBADMSG)) {
+                int q = vendor_check(dir_fd, m, &problems);
+                r = r < 0 && q >= 0 ? r : q;
+        }
         if (r == -EBADMSG)
                 return print_problems(&problems, dir);
         if (r == -ENOENT)
                 return fail(SAND_ERROR_NOT_FOUND, "%s: no sand.json there; expected a bundle's folder.", dir);
         if (r < 0)
                 return fail_errno(r, "Failed to read %s/sand.json: %s", dir, strerror(-r));
+        *ret = TAKE_PTR(m);
         return 0;
+}
+
+int bundle_check(const char *dir, int dir_fd, Manifest **ret) {
+        return bundle_read(dir, dir_fd, true, ret);
+}
+
+void packages_warn(const Manifest *m) {
+        _cleanup_(strv_freep) char **absent = NULL;
+        _cleanup_(freep) char *line = NULL;
+
+        if (packages_absent(DPKG_STATUS, m->packages, &absent) < 0 || !absent)
+                return;
+        line = packages_apt_line(absent);
+        if (line)
+                say("%s: packages that it names are not installed on this host: %s", m->name, line);
 }
 
 int verb_check(int argc, char **argv) {
@@ -65,6 +88,7 @@ int verb_check(int argc, char **argv) {
                 r = bundle_check(dir, dir_fd, &m);
         if (r != 0)
                 return r;
+        packages_warn(m);
         if (arg_json != JSON_OFF)
                 return json_print(m->json) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         if (!arg_quiet)

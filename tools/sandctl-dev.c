@@ -304,6 +304,7 @@ int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
         r = check_credentials(m);
         if (r != 0)
                 return r;
+        packages_warn(m);
         d->dir = realpath(dir, NULL);
         d->name = strdup(m->name);
         if (!d->dir || !d->name)

@@ -36,3 +36,7 @@ int dev_start_gateway(Dev *d, int listen_fd);
 
 /* 0, or the exit status, after all problems of the bundle were printed. */
 int bundle_check(const char *dir, int dir_fd, Manifest **ret);
+/* The same. Not `complete`: the files that it names, and what it brings along, are not looked at. */
+int bundle_read(const char *dir, int dir_fd, bool complete, Manifest **ret);
+/* Says which packages that it names are not on this host. For developers: it may be meant for another one. */
+void packages_warn(const Manifest *m);

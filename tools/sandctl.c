@@ -110,6 +110,14 @@ static const Verb verbs[] = {
           "Examples:\n"
           "  sandctl new shop && cd shop && sandctl invoke ./hello --file events/hello.json\n"
           "  sandctl new --runtime=native counter && make -C counter" },
+        { "build", "[DIR]", 0, 1, " ", verb_build, "Make what a bundle holds beside its sources",
+          "Runs the command \"build\" of DIR/sand.json (DIR: the current directory) there, if there is one. Then,\n"
+          "if there is a requirements.txt, fills vendor/python by pip, from the folder wheels without any network\n"
+          "if that is there. It is filled aside, and takes the old one's place when all of it is there. What has\n"
+          "not changed is not installed again. If something fails, the exit status is the command's.\n\n"
+          "Examples:\n"
+          "  sandctl build thumbnails && sandctl deploy thumbnails\n"
+          "  pip download -d wheels -r requirements.txt   # for hosts without a network" },
         { "check", "[DIR]", 0, 1, " ", verb_check, "Check a bundle without deploying it",
           "Reads DIR/sand.json (DIR: the current directory) and looks for everything that it names. Every\n"
           "problem is printed on standard error as FILE:LINE: POINTER: TEXT; the exit status is then 4.\n"
@@ -216,7 +224,7 @@ static const Verb verbs[] = {
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "build", "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
+        "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
         "peer", "task", "trigger", NULL,
 };
 

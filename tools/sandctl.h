@@ -19,6 +19,7 @@ extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type,
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
 
 /* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
+int verb_build(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_deploy(int argc, char **argv);
 int verb_invoke(int argc, char **argv);

@@ -55,7 +55,7 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='new check run deploy remove list show status invoke logs secret shell'
+        local verbs='new build check run deploy remove list show status invoke logs secret shell'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
@@ -123,7 +123,7 @@ _sandctl() {
         fi
         case $verb in
         '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
-        new | check | run)
+        new | build | check | run)
                 compopt -o filenames
                 COMPREPLY=($(compgen -d -- "$cur"))
                 ;;
