@@ -44,8 +44,9 @@ static void build_done(Build *b) {
 _noreturn_ static void become(int dir_fd, char *const *argv) {
         (void) signal(SIGINT, SIG_DFL);
         (void) signal(SIGQUIT, SIG_DFL);
-        /* pip can't install for the user and into a folder at once. */
+        /* What else a user has told pip holds, such as where packages come from. */
         (void) setenv("PIP_USER", "0", 1);
+        (void) setenv("PIP_REQUIRE_VIRTUALENV", "0", 1);
         if (fchdir(dir_fd) >= 0)
                 (void) execvp(argv[0], argv);
         (void) fail_errno(-errno, "%s: %m", argv[0]);
@@ -85,14 +86,15 @@ static int run_command(const Build *b, char *const *argv) {
 
 /* ---- the stamp ---- */
 
-/* Where other files and addresses are named, nobody can tell whether what they lead to is the same. */
+/* Where other files and addresses are named, nobody can tell whether what they lead to is the same. A line that goes
+ * on with "--hash=..." names none. */
 static bool is_self_contained(const char *requirements) {
         for (const char *line = requirements; line; line = strchr(line, '\n')) {
                 size_t l;
 
                 line += strspn(line, "\n \t\r");
                 l = strcspn(line, "\n#");
-                if (*line == '-' || *line == '.' || memchr(line, '/', l))
+                if (*line == '.' || memchr(line, '/', l) || (*line == '-' && !startswith(line, "--hash")))
                         return false;
                 line += l;
         }
