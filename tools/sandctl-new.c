@@ -19,7 +19,7 @@ typedef struct Template {
         bool executable;
 } Template;
 
-#define MANIFEST(runtime, handler, comment)                                                                     \
+#define MANIFEST(runtime, handler, comment, more)                                                               \
         { "sand.json",                                                                                          \
           "// What the application consists of. All keys: man sand.json\n"                                      \
           "{\n"                                                                                                 \
@@ -32,7 +32,7 @@ typedef struct Template {
           "      \"handler\": " handler ", // " comment "\n"                                                    \
           "      \"timeout\": \"30s\"\n"                                                                        \
           "    }\n"                                                                                             \
-          "  }\n"                                                                                               \
+          "  }" more "\n"                                                                                        \
           "}\n" }
 
 #define EVENT { "events/" }, { "events/hello.json", "{\"name\": \"Ada\"}\n" }
@@ -45,7 +45,7 @@ typedef struct Template {
           "    sandctl deploy                                    # onto this host, as root\n" }
 
 static const Template python_files[] = {
-        MANIFEST("python3", "\"hello.handle\"", "handle() in hello.py"),
+        MANIFEST("python3", "\"hello.handle\"", "handle() in hello.py", ""),
         { "hello.py",
           "# What stands here runs once, when the code is loaded. Each event meets a fresh copy of what it left.\n"
           "\n"
@@ -62,7 +62,8 @@ static const Template python_files[] = {
 };
 
 static const Template native_files[] = {
-        MANIFEST("native", "\"hello.so:hello\"", "hello() in hello.c, once make has built it"),
+        MANIFEST("native", "\"hello.so:hello\"", "hello() in hello.c, once it is built",
+                 ",\n  // What sandctl build runs here.\n  \"build\": [\"make\"]"),
         { "hello.c",
           "#include <errno.h>\n"
           "#include <sand/function.h>\n"
@@ -103,12 +104,12 @@ static const Template native_files[] = {
           "\trm -f hello.so\n" },
         EVENT,
         { ".gitignore", "*.so\n*.o\n" },
-        README("    make                                              # needs gcc, make, pkg-config, libsand-dev\n"),
+        README("    sandctl build                                     # needs gcc, make, pkg-config, libsand-dev\n"),
         {}
 };
 
 static const Template exec_files[] = {
-        MANIFEST("exec", "[\"bin/hello\"]", "any program; arguments may follow"),
+        MANIFEST("exec", "[\"bin/hello\"]", "any program; arguments may follow", ""),
         { "bin/" },
         { "bin/hello",
           "#!/bin/sh\n"
@@ -292,7 +293,7 @@ static int print_made(const Making *m, const char *name, Runtime runtime) {
         if (!streq(m->path, "."))
                 (void) printf("  cd %s\n", path);
         if (runtime == RUNTIME_NATIVE)
-                (void) printf("  make\n");
+                (void) printf("  sandctl build                                     needs gcc, make, pkg-config, libsand-dev\n");
         (void) printf("  sandctl invoke ./hello --file events/hello.json   runs it once, from the folder\n"
                       "  sandctl run                                       serves it, and loads what you change\n"
                       "  sandctl deploy                                    puts it on this host, as root\n");

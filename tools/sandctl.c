@@ -109,7 +109,7 @@ static const Verb verbs[] = {
           "\".\" is the current directory. Nothing is written over, and on failure nothing is left.\n\n"
           "Examples:\n"
           "  sandctl new shop && cd shop && sandctl invoke ./hello --file events/hello.json\n"
-          "  sandctl new --runtime=native counter && make -C counter" },
+          "  sandctl new --runtime=native counter && sandctl build counter" },
         { "build", "[DIR]", 0, 1, " ", verb_build, "Make what a bundle holds beside its sources",
           "Runs the command \"build\" of DIR/sand.json (DIR: the current directory) there, if there is one. Then,\n"
           "if there is a requirements.txt, fills vendor/python by pip, from the folder wheels without any network\n"

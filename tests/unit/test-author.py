@@ -67,7 +67,7 @@ class Case(unittest.TestCase):
         path = os.path.join(self.dir, name)
         if runtime == 'native':
             # A library that is not installed, and linked as in the build.
-            subprocess.run(['make', '-s', '-C', path], env=self.env, check=True)
+            self.sandctl('build', path)
         return path
 
     def python(self, text, functions=('hello',)):
@@ -120,7 +120,7 @@ class New(Case):
             for name in self.tree(os.path.join(self.dir, f'x-{runtime}')):
                 self.assertIn(f'  x-{runtime}/{name}\n', out)
             self.assertIn('sandctl invoke ./hello --file events/hello.json', out)
-            self.assertEqual('  make\n' in out, runtime == 'native')
+            self.assertEqual('  sandctl build ' in out, runtime == 'native')
         self.assertEqual(self.sandctl('new', 'quiet', '-q').stdout, '')
 
     def test_products_are_not_in_version_control(self):
