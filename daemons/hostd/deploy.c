@@ -139,7 +139,7 @@ static int step_renew_machine(Operation *o) {
         _cleanup_(freep) char *unit = NULL;
         int r;
 
-        if (!o->renew || !o->was_active || o->unchanged)
+        if (!o->renew || !o->may_run || o->unchanged)
                 return 0;
         unit = unit_service_name(o->name);
         if (!unit)
@@ -294,7 +294,7 @@ static int step_renew_machine_again(Operation *o) {
 }
 
 static int step_start_machine_again(Operation *o) {
-        return !o->touched || o->first || !o->renew || !o->was_active ? 0 : step_start_machine(o);
+        return !o->touched || o->first || !o->renew || !o->may_run ? 0 : step_start_machine(o);
 }
 
 /* The machine may have taken the new version already and only its answer was lost. */
