@@ -9,9 +9,16 @@
 #include "log.h"
 #include "protocol.h"
 
+/* The connection to another host's bus ended: ssh has said why. */
+static bool ssh_failed(int r) {
+        return arg_host && (r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE);
+}
+
 int bus_open(sd_bus **ret) {
         int r = arg_host ? sd_bus_open_system_remote(ret, arg_host) : sd_bus_open_system(ret);
 
+        if (ssh_failed(r))
+                return fail(SAND_ERROR_UNAVAILABLE, "Failed to connect to the bus: ssh to %s failed.", arg_host);
         if (r < 0 && arg_host)
                 return fail(SAND_ERROR_UNAVAILABLE, "Failed to connect to the bus of %s: %s", arg_host,
                             strerror(-r));
@@ -45,7 +52,7 @@ int fail_bus(int r, const sd_bus_error *error, const char *format, ...) {
         va_end(ap);
         if (n < 0)
                 return fail_errno(-ENOMEM, "Out of memory.");
-        if (arg_host && (r == -ENOTCONN || r == -ECONNRESET || r == -EPIPE)) /* ssh has said why */
+        if (ssh_failed(r))
                 return fail(SAND_ERROR_UNAVAILABLE, "%s: ssh to %s failed.", text, arg_host);
         if (!error || !sd_bus_error_is_set(error))
                 return fail_errno(r, "%s: %s", text, strerror(abs(r)));
