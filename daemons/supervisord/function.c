@@ -277,7 +277,7 @@ static unsigned shortage(const Function *f, const Worker *w) {
         return have < f->spec->max ? MIN(want, f->spec->max - have) : 0;
 }
 
-void function_dispatch(Function *f) {
+static void dispatch_now(Function *f) {
         unsigned n;
 
         if (!f->spec || f->n_queued == 0)
@@ -321,6 +321,28 @@ void function_dispatch(Function *f) {
                 }
         } else if (n > 0)
                 supervisor_want_housekeeping(f->supervisor);
+}
+
+void function_dispatch(Function *f) {
+        Supervisor *s = f->supervisor;
+
+        if (!*hub_turns(s->hub))
+                dispatch_now(f);
+        else if (!f->dispatched) {
+                f->dispatched = true;
+                f->next_dispatched = s->dispatched;
+                s->dispatched = f;
+        }
+}
+
+void functions_dispatch(Supervisor *s) {
+        while (s->dispatched) {
+                Function *f = s->dispatched;
+
+                s->dispatched = f->next_dispatched;
+                f->dispatched = false;
+                dispatch_now(f);
+        }
 }
 
 /* Wait for as many as ran at once lately, and for what arrives while a fork takes its time. */

@@ -12,7 +12,8 @@ struct Function {
         char *name;
         const FunctionSpec *spec; /* of the running version; NULL: that version has it no more */
         Version *version;
-        Function *next;
+        Function *next, *next_dispatched;
+        bool dispatched;          /* at the end of the hub's turn */
 
         Event *queue, **queue_end;
         unsigned n_queued;
@@ -47,8 +48,10 @@ void function_withdraw(Function *f);
 void function_submit(Function *f, Event *e);
 /* An event of it was answered. */
 void function_learn(Function *f, const Usage *usage);
-/* Hands waiting events to waiting instances, and asks for more of them. */
+/* Hands waiting events to waiting instances, and asks for more of them; within a turn of the hub at its end, after
+ * the answers: callers then wake while a CPU may be free of what is about to be woken. */
 void function_dispatch(Function *f);
+void functions_dispatch(Supervisor *s);
 /* Its pool is used up faster than it is refilled. */
 bool function_is_behind(const Function *f);
 /* Refills and trims the pool. True: look again later although nothing happens. */

@@ -4,7 +4,8 @@
 /* The descriptors that messages come from, callers' and instances', in one source of the loop. sd-event asks the kernel
  * anew before each source that it serves; here one question is for as many as are ready, and what they have to say is
  * one turn: all are served once, in the kernel's order, which puts who was served behind the others. What callers
- * are answered meanwhile goes out at the turn's end, so that they wake once. */
+ * are answered meanwhile goes out at the turn's end, so that they wake once, and the events that came are handed out
+ * after that. */
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -454,6 +454,8 @@ static void on_result(Instance *i, const WireMessage *m) {
                 instance_end(i);
         else {
                 write_receipt(i, NULL);
+                if (i->served == 1 && i->child.pid > 0)
+                        placement_stay(&supervisor_of(i)->placement, i->child.pid);
                 worker_move(w, i, INSTANCE_WAITING);
         }
         worker_instance_ready(w); /* it can take another one, or there is room for another one */

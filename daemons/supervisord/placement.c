@@ -92,6 +92,13 @@ void placement_free_tree(const Placement *p, pid_t pid) {
         }
 }
 
+void placement_stay(const Placement *p, pid_t pid) {
+        const struct sched_param none = {};
+
+        if (p->enabled)
+                (void) sched_setscheduler(pid, SCHED_BATCH, &none);
+}
+
 void placement_retire(const Placement *p, pid_t pid, bool behind) {
         const struct sched_param none = {};
 

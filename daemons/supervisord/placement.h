@@ -61,6 +61,9 @@ static inline int placement_aside(const Placement *p) {
 /* A process whose exit nobody waits for: beside the supervisor's CPU; or, when the other CPUs are busy with forks
  * (`behind`), wherever nothing else has work to do. */
 void placement_retire(const Placement *p, pid_t pid, bool behind);
+/* A process that stays, and serves one event after another: it is woken for each, and need not drive out who wakes it
+ * and has others to wake. */
+void placement_stay(const Placement *p, pid_t pid);
 /* Puts a process on a CPU, or where it says. False: it cannot be. */
 bool placement_bind(const Placement *p, pid_t pid, int where);
 /* Sets a process free with all its threads and the processes below it: they were born bound. */

@@ -47,6 +47,13 @@ static void timer_at(sd_event_source *source, uint64_t usec) {
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
+static void after_turn(void *userdata) {
+        Supervisor *s = userdata;
+
+        bus_flush(s);
+        functions_dispatch(s);
+}
+
 int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         Supervisor *s;
         int r;
@@ -69,7 +76,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         if (r >= 0)
                 r = sd_event_default(&s->event);
         if (r >= 0)
-                r = hub_new(s->event, bus_flush, s, &s->hub);
+                r = hub_new(s->event, after_turn, s, &s->hub);
         if (r >= 0)
                 r = children_new(s->event, &s->children);
         if (r >= 0)

@@ -53,7 +53,7 @@ struct Supervisor {
 
         Version *version; /* NULL before the first deployment */
         Prepare *prepare; /* a version that is being loaded beside it */
-        Function *functions;
+        Function *functions, *dispatched; /* the latter have events or instances that this turn brought */
         Connection *connections, *unflushed; /* the latter have answers to be sent */
         unsigned n_connections;
         sd_event_source *listen[2], *silent;
