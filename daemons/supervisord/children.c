@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "hub.h"
 #include "log.h"
 #include "macro.h"
 
@@ -88,7 +89,7 @@ int children_new(sd_event *event, Children **ret) {
         (void) sigprocmask(SIG_BLOCK, &mask, NULL);
         r = sd_event_add_signal(event, &c->sigchld, SIGCHLD, on_sigchld, c);
         if (r >= 0) /* after the connections: what a process sent comes before its end */
-                r = sd_event_source_set_priority(c->sigchld, SD_EVENT_PRIORITY_NORMAL + 20);
+                r = sd_event_source_set_priority(c->sigchld, HUB_BEHIND_PRIORITY);
         if (r < 0) {
                 children_free(c);
                 return r;

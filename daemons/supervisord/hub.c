@@ -20,6 +20,7 @@ struct Hub {
         int fd;
         sd_event_source *source;
         bool turns;
+        unsigned n_turns;     /* since the others had theirs */
         struct epoll_event ready[TURN_MAX];
         int n_ready;
         void (*after)(void *userdata);
@@ -28,6 +29,12 @@ struct Hub {
 
 static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Hub *h = userdata;
+
+        if (h->n_turns == HUB_TURNS_MAX) {
+                (void) sd_event_source_set_priority(source, SD_EVENT_PRIORITY_NORMAL);
+                h->n_turns = 0;
+        } else if (++h->n_turns == HUB_TURNS_MAX)
+                (void) sd_event_source_set_priority(source, HUB_BEHIND_PRIORITY);
 
         h->n_ready = epoll_wait(h->fd, h->ready, TURN_MAX, 0);
         h->turns = true;

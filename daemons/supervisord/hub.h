@@ -11,6 +11,12 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+/* Of what can wait while there are messages: output, ended processes, housekeeping. Messages that never stop coming do
+ * not make it wait for ever: after so many turns the hub is one of these, once, and the loop serves them in the order in which
+ * they became ready. */
+#define HUB_BEHIND_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 10)
+#define HUB_TURNS_MAX 32U
+
 typedef struct Hub Hub;
 typedef struct HubSource HubSource;
 

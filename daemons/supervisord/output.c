@@ -98,7 +98,7 @@ int output_open(Output *o, Supervisor *supervisor, const char *function, int *re
         if (r >= 0)
                 r = sd_event_add_io(supervisor->event, &o->source, fds[0], EPOLLIN, on_output, o);
         if (r >= 0)
-                r = sd_event_source_set_priority(o->source, SD_EVENT_PRIORITY_NORMAL + 10);
+                r = sd_event_source_set_priority(o->source, HUB_BEHIND_PRIORITY);
         if (r < 0) {
                 safe_close(fds[1]);
                 output_done(o);

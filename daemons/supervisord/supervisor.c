@@ -84,7 +84,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
         if (r >= 0)
                 r = credentials_init(&s->credentials, !run_dir);
         if (r >= 0)
-                r = timer_new(s, on_housekeeping, SD_EVENT_PRIORITY_NORMAL + 30, 1, &s->housekeeping);
+                r = timer_new(s, on_housekeeping, HUB_BEHIND_PRIORITY, 1, &s->housekeeping);
         if (r >= 0)
                 r = timer_new(s, on_deadline, SD_EVENT_PRIORITY_NORMAL - 10, USEC_PER_MSEC, &s->deadline);
         if (r >= 0)
