@@ -19,7 +19,7 @@ typedef struct App {
         FunctionMetrics **metrics; /* beside entry->functions */
         WebTable *web;             /* has the entry's routes */
         Peer *peer;
-        uint64_t body_bytes;       /* of requests that are being received */
+        uint64_t body_bytes;       /* of requests that have no answer yet */
         unsigned in_flight;
 } App;
 

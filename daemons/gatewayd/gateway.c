@@ -69,7 +69,7 @@ static int on_reload(sd_event_source *s, const struct signalfd_siginfo *si, void
         int r;
 
         (void) sd_notify(false, "RELOADING=1");
-        r = settings_load(&g->settings);
+        r = settings_load(g->settings_file, &g->settings);
         if (r < 0 && r != -EBADMSG)
                 (void) log_warning_errno(r, "Failed to read the configuration, keeping the old one: %m");
         r = apps_refresh(g->apps);
@@ -114,7 +114,8 @@ int gateway_new(const GatewayConfig *config, Gateway **ret) {
         g = calloc(1, sizeof(Gateway));
         if (!g)
                 return log_oom();
-        r = settings_load(&g->settings);
+        g->settings_file = config->settings_file;
+        r = settings_load(g->settings_file, &g->settings);
         if (r < 0 && r != -EBADMSG)
                 return log_error_errno(r, "Failed to read gatewayd.conf: %m");
         r = sd_event_new(&g->event);

@@ -12,7 +12,8 @@ typedef struct Gateway {
         Settings settings;
         Apps *apps;
         Http *http;
-        uint64_t body_bytes; /* buffers of requests that are being received */
+        const char *settings_file;
+        uint64_t body_bytes; /* of requests that are being received, or have no answer yet */
         unsigned in_flight;  /* invocations */
         sd_event_source *sigterm, *sigint, *sighup, *status, *deadline;
         char *status_text;   /* as sent last */
@@ -25,6 +26,7 @@ typedef struct Gateway {
 typedef struct GatewayConfig {
         const char *catalogue_dir, *socket_dir;
         char *const *sockets; /* NAME=PATH */
+        const char *settings_file; /* in place of gatewayd.conf; NULL: none. Borrowed */
 } GatewayConfig;
 
 /* Failures are logged. */

@@ -14,6 +14,7 @@
 
 static const char *arg_catalogue = SAND_CATALOGUE_DIR;
 static const char *arg_app_sockets = SAND_APP_SOCKET_DIR;
+static const char *arg_config = NULL;
 static char **arg_listen = NULL;
 static char **arg_apps = NULL;
 static bool arg_quiet = false;
@@ -26,6 +27,7 @@ static void help(void) {
                       "     --listen=ADDRESS     Listen here, too: 127.0.0.1:PORT, [::1]:PORT or /PATH\n"
                       "     --catalogue=DIR      Read NAME.json there (default: %s)\n"
                       "     --app-sockets=DIR    Connect to NAME.sock there (default: %s)\n"
+                      "     --config=FILE        Read the settings there, and nowhere else\n"
                       "     --app=NAME=PATH      Connect to this socket for NAME\n"
                       "  -q --quiet              Say warnings and errors only\n"
                       "\nSee sand-gatewayd(8) and gatewayd.conf(5).\n",
@@ -45,7 +47,7 @@ static int parse_app(const char *s) {
 }
 
 static int parse_argv(int argc, char *argv[]) {
-        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP };
+        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP, ARG_CONFIG };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
@@ -53,6 +55,7 @@ static int parse_argv(int argc, char *argv[]) {
                 { "catalogue", required_argument, NULL, ARG_CATALOGUE },
                 { "app-sockets", required_argument, NULL, ARG_APP_SOCKETS },
                 { "app", required_argument, NULL, ARG_APP },
+                { "config", required_argument, NULL, ARG_CONFIG },
                 { "quiet", no_argument, NULL, 'q' },
                 {},
         };
@@ -74,6 +77,9 @@ static int parse_argv(int argc, char *argv[]) {
                         break;
                 case ARG_APP_SOCKETS:
                         arg_app_sockets = optarg;
+                        break;
+                case ARG_CONFIG:
+                        arg_config = optarg;
                         break;
                 case ARG_APP:
                         r = parse_app(optarg);
@@ -173,6 +179,7 @@ static int run(int argc, char *argv[]) {
                 .catalogue_dir = arg_catalogue,
                 .socket_dir = arg_app_sockets,
                 .sockets = arg_apps,
+                .settings_file = arg_config,
         };
         r = gateway_new(&config, &g);
         if (r < 0)

@@ -2,8 +2,12 @@
 
 /* Every connection is in one phase, and each phase but WAITING has a time that it may take in all, however
  * steadily bytes drip in. A phase's connections are a list in the order in which they entered it, so the
- * one that is due first is its head, and one coarse timer serves all of them. Real idleness is
+ * one that is due first is its head, and one coarse timer serves all of them. Bodies and answers are looked at in
+ * windows of that time: those that moved on well enough enter their phase anew. Real idleness is
  * libmicrohttpd's own timeout.
+ *
+ * Who has more than its share of the connections (http-client.h) gets another in place of the one of its own that has
+ * been quiet for longest, or none.
  *
  * libmicrohttpd stops looking at a connection that is suspended: the same timer looks whether clients that
  * have waited for a while are still there. */
@@ -13,11 +17,14 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
+#include <linux/tcp.h> /* the C library's tcp_info is older */
 #include <poll.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "log.h"
+#include "problem.h"
 
 #define SWEEP_USEC (250 * USEC_PER_MSEC)
 #define UNFINISHED_SWEEPS 8U /* every so many, clients that say nothing are looked at, too */
@@ -26,12 +33,20 @@
 /* Replies of machines are dispatched before libmicrohttpd runs, and old connections before new ones. */
 #define RUN_PRIORITY 10
 #define ACCEPT_PRIORITY 20
-/* A new connection that sent nothing for so long makes room for another when there is none. */
-#define FRESH_GRACE_USEC (1 * USEC_PER_SEC)
+/* While we stop, what was connected so long ago and sent nothing is not waited for; and for so long nobody has to make
+ * room for another connection, as a request may be on its way. */
+#define STOP_GRACE_USEC (1 * USEC_PER_SEC)
+#define QUIET_GRACE_USEC (100 * USEC_PER_MSEC)
+#define QUIET_TRIES 16U
+/* In which a body and an answer must have moved on by the least rate. */
+#define WINDOW_USEC (10 * USEC_PER_SEC)
+/* What the kernel keeps unsent of an answer that its client does not take. */
+#define UNSENT_MAX (128 * 1024)
 
 typedef enum Phase {
         PHASE_FRESH,   /* connected, the first request's header is not complete */
-        PHASE_IDLE,    /* between requests, or in a later request's header */
+        PHASE_IDLE,    /* between requests, or in a later request's first line */
+        PHASE_HEADER,  /* in a later request's header */
         PHASE_BODY,    /* the header is complete, the request is not */
         PHASE_WAITING, /* the answer is being made */
         PHASE_SENDING, /* the answer is being sent */
@@ -39,22 +54,31 @@ typedef enum Phase {
         _PHASE_MAX,
 } Phase;
 
+/* A connection is in its phase's list and, while it is FRESH or IDLE, in its client's. */
+typedef enum List {
+        LIST_PHASE,
+        LIST_QUIET,
+        _LIST_MAX,
+} List;
+
 struct HttpConnection {
         Http *http;
         struct MHD_Connection *mhd;
         int fd; /* libmicrohttpd's */
         Phase phase;
-        uint64_t since; /* CLOCK_MONOTONIC; when it entered its phase */
+        uint64_t since; /* CLOCK_MONOTONIC; when it entered its phase, or when its window began */
+        uint64_t begun; /* when it entered its phase */
+        uint64_t moved; /* bytes: of the body, or that the client has taken since it connected; at the window's begin */
+        uint64_t received; /* of the body */
+        uint64_t answer_bytes; /* what an answer holds until it is taken */
         bool suspended;
+        HttpClient *client;
         void *request;
         char *query; /* of the request; NULL: none */
-        HttpConnection *prev, *next;
+        struct {
+                HttpConnection *prev, *next;
+        } in[_LIST_MAX];
 };
-
-typedef struct PhaseList {
-        HttpConnection *head, *tail;
-        unsigned n;
-} PhaseList;
 
 struct Http {
         sd_event *event;
@@ -68,7 +92,10 @@ struct Http {
         size_t n_listeners;
         bool full; /* the listeners are off until a connection ends */
 
-        PhaseList phases[_PHASE_MAX];
+        HttpClients clients;
+        HttpClient *accepted; /* of the connection that libmicrohttpd is given now */
+        uint64_t answer_bytes;
+        ConnectionList phases[_PHASE_MAX];
         struct pollfd *polled;
         size_t n_polled_allocated;
         unsigned n_sweeps;
@@ -83,33 +110,47 @@ static int http_arm_sweep(Http *h);
 
 /* ---- phases ---- */
 
-static void phase_leave(HttpConnection *c) {
-        PhaseList *l = c->http->phases + c->phase;
+static void list_remove(ConnectionList *l, List list, HttpConnection *c) {
+        HttpConnection *prev = c->in[list].prev, *next = c->in[list].next;
 
-        if (c->prev)
-                c->prev->next = c->next;
+        if (prev)
+                prev->in[list].next = next;
         else
-                l->head = c->next;
-        if (c->next)
-                c->next->prev = c->prev;
+                l->head = next;
+        if (next)
+                next->in[list].prev = prev;
         else
-                l->tail = c->prev;
-        c->prev = c->next = NULL;
+                l->tail = prev;
+        c->in[list].prev = c->in[list].next = NULL;
         l->n--;
 }
 
-static void phase_enter(HttpConnection *c, Phase phase) {
-        PhaseList *l = c->http->phases + phase;
-
-        c->phase = phase;
-        c->since = now_usec();
-        c->prev = l->tail;
+static void list_append(ConnectionList *l, List list, HttpConnection *c) {
+        c->in[list].prev = l->tail;
         if (l->tail)
-                l->tail->next = c;
+                l->tail->in[list].next = c;
         else
                 l->head = c;
         l->tail = c;
         l->n++;
+}
+
+static bool phase_is_quiet(Phase p) {
+        return p == PHASE_FRESH || p == PHASE_IDLE;
+}
+
+static void phase_leave(HttpConnection *c) {
+        list_remove(c->http->phases + c->phase, LIST_PHASE, c);
+        if (phase_is_quiet(c->phase))
+                list_remove(&c->client->quiet, LIST_QUIET, c);
+}
+
+static void phase_enter(HttpConnection *c, Phase phase) {
+        c->phase = phase;
+        c->since = c->begun = now_usec();
+        list_append(c->http->phases + phase, LIST_PHASE, c);
+        if (phase_is_quiet(phase))
+                list_append(&c->client->quiet, LIST_QUIET, c);
 }
 
 static void phase_set(HttpConnection *c, Phase phase) {
@@ -119,25 +160,91 @@ static void phase_set(HttpConnection *c, Phase phase) {
         phase_enter(c, phase);
 }
 
+/* A window's length: there are four at least, and no rest. */
+static uint64_t window(uint64_t whole) {
+        return whole / MAX((whole + WINDOW_USEC - 1) / WINDOW_USEC, (uint64_t) 4);
+}
+
 static uint64_t phase_time(const Http *h, Phase phase) {
         switch (phase) {
         case PHASE_FRESH:
+        case PHASE_HEADER:
                 return h->settings->header_timeout;
         case PHASE_IDLE:
                 return usec_add(h->settings->idle_timeout, h->settings->header_timeout);
         case PHASE_BODY:
-                return h->settings->request_timeout;
+                return window(h->settings->request_timeout);
         case PHASE_SENDING:
-                return h->settings->response_timeout;
+                return window(h->settings->response_timeout);
         default:
                 return USEC_INFINITY;
         }
 }
 
+/* Bytes that the client took since it connected; UINT64_MAX: that is not known. */
+static uint64_t bytes_taken(const HttpConnection *c) {
+        struct tcp_info info = {};
+        socklen_t size = sizeof(info);
+
+        if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+            size < offsetof(struct tcp_info, tcpi_bytes_acked) + sizeof(info.tcpi_bytes_acked))
+                return UINT64_MAX;
+        return info.tcpi_bytes_acked;
+}
+
+/* At the end of a window: begins the next one if enough was moved in this one and there is time left. */
+static bool connection_goes_on(HttpConnection *c, uint64_t now) {
+        const Settings *s = c->http->settings;
+        bool sending = c->phase == PHASE_SENDING;
+        uint64_t whole = sending ? s->response_timeout : s->request_timeout;
+        uint64_t moved = sending ? bytes_taken(c) : c->received, begun = c->begun;
+
+        if ((c->phase != PHASE_BODY && !sending) || now - begun >= whole)
+                return false;
+        if (moved != UINT64_MAX && moved - c->moved < s->rate_min * window(whole) / USEC_PER_SEC)
+                return false;
+        phase_set(c, c->phase);
+        c->begun = begun;
+        c->moved = moved;
+        return true;
+}
+
+static void answer_done(HttpConnection *c) {
+        c->client->answer_bytes -= c->answer_bytes;
+        c->http->answer_bytes -= c->answer_bytes;
+        c->answer_bytes = 0;
+}
+
 /* libmicrohttpd sees the end of the connection, and closes it. */
 static void connection_doom(HttpConnection *c) {
+        if (c->phase == PHASE_DOOMED)
+                return;
         phase_set(c, PHASE_DOOMED);
+        c->client->n_connections--;
+        answer_done(c);
         (void) shutdown(c->fd, SHUT_RDWR);
+}
+
+/* The end of a connection on which no answer is under way. */
+static void say(int fd, const char *status, SandError kind, const char *detail) {
+        const Problem9457 p = { .kind = kind, .status = (unsigned) strtoul(status, NULL, 10), .detail = detail };
+        _cleanup_(freep) char *body = problem_to_json(&p), *all = NULL;
+        const char *more = kind == SAND_ERROR_BUSY ? "Retry-After: 1\r\n" : "";
+
+        if (body && asprintf(&all, "HTTP/1.1 %s\r\nConnection: close\r\n%sContent-Type: " PROBLEM_CONTENT_TYPE "\r\n"
+                             "Content-Length: %zu\r\n\r\n%s", status, more, strlen(body), body) >= 0)
+                (void) send(fd, all, strlen(all), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool connection_is_plain(const HttpConnection *c) {
+        return !MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+}
+
+static void connection_time_out(HttpConnection *c) {
+        c->http->metrics.timed_out++;
+        if (c->phase != PHASE_IDLE && c->phase != PHASE_SENDING && connection_is_plain(c))
+                say(c->fd, "408 Request Timeout", SAND_ERROR_BAD_REQUEST, "The request did not come in time.");
+        connection_doom(c);
 }
 
 /* ---- driving libmicrohttpd ---- */
@@ -187,10 +294,12 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
                 return MHD_NO;
         if (!c->request) {
                 phase_set(c, PHASE_BODY);
+                c->moved = c->received = 0;
                 c->request = h->ops->begin(c, url, method, version, h->userdata);
                 return c->request ? MHD_YES : MHD_NO;
         }
         if (*size > 0) {
+                c->received += *size;
                 r = h->ops->body(c->request, data, *size);
                 *size = 0;
         } else if (c->phase == PHASE_BODY)
@@ -206,6 +315,8 @@ static void *on_uri(void *userdata, const char *uri, struct MHD_Connection *mhd)
         const char *query = strchr(uri, '?');
 
         if (c) {
+                if (c->phase == PHASE_IDLE)
+                        phase_set(c, PHASE_HEADER);
                 free(c->query);
                 c->query = query && query[1] ? strdup(query + 1) : NULL;
                 if (query && query[1] && !c->query)
@@ -223,6 +334,7 @@ static void on_completed(void *userdata, struct MHD_Connection *mhd, void **cont
                 return;
         if (c->request)
                 h->ops->free(TAKE_PTR(c->request));
+        answer_done(c);
         phase_set(c, PHASE_IDLE);
 }
 
@@ -254,11 +366,37 @@ size_t http_header_size(HttpConnection *c) {
         return info ? info->header_size : 0;
 }
 
+HttpClient *http_client(const HttpConnection *c) {
+        return c->client;
+}
+
 void http_wait(HttpConnection *c) {
         assert(!c->suspended);
         phase_set(c, PHASE_WAITING);
         c->suspended = true;
         MHD_suspend_connection(c->mhd);
+}
+
+void http_hold(HttpConnection *c, uint64_t bytes) {
+        uint64_t max = c->http->settings->answer_memory_max;
+        Http *h = c->http;
+
+        answer_done(c);
+        if (c->phase == PHASE_DOOMED)
+                return;
+        while (!http_client_may(c->client->answer_bytes, bytes, usec_sub(max, h->answer_bytes))) {
+                HttpConnection *slow = h->phases[PHASE_SENDING].head;
+
+                while (slow && c->client->answer_bytes > 0 && slow->client != c->client)
+                        slow = slow->in[LIST_PHASE].next;
+                if (!slow)
+                        break;
+                h->metrics.evicted++;
+                connection_doom(slow);
+        }
+        c->answer_bytes = bytes;
+        c->client->answer_bytes += bytes;
+        h->answer_bytes += bytes;
 }
 
 void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response) {
@@ -269,6 +407,7 @@ void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *respon
         if (response && h->stopping)
                 (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
         phase_set(c, PHASE_SENDING);
+        c->moved = 0;
         if (!response || MHD_queue_response(c->mhd, status, response) != MHD_YES)
                 connection_doom(c);
         if (response)
@@ -292,10 +431,12 @@ static void connection_start(Http *h, struct MHD_Connection *mhd, void **context
         HttpConnection *c;
 
         info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        c = info ? calloc(1, sizeof(HttpConnection)) : NULL;
+        c = info && h->accepted ? calloc(1, sizeof(HttpConnection)) : NULL;
         *context = c;
         if (!c)
                 return; /* on_request() refuses it */
+        c->client = TAKE_PTR(h->accepted);
+        c->client->n_connections++;
         c->http = h;
         c->mhd = mhd;
         c->fd = info->connect_fd;
@@ -310,7 +451,11 @@ static void connection_end(Http *h, HttpConnection *c) {
                 return;
         if (c->request)
                 h->ops->free(TAKE_PTR(c->request));
+        answer_done(c);
         phase_leave(c);
+        if (c->phase != PHASE_DOOMED)
+                c->client->n_connections--;
+        (void) http_client_put(&h->clients, c->client);
         free(c->query);
         free(c);
         h->metrics.connections--;
@@ -328,17 +473,35 @@ static void on_connection(void *userdata, struct MHD_Connection *mhd, void **con
                 connection_end(userdata, *context);
 }
 
-/* Whoever connected and asked nothing, or else has been idle for longest, makes room for a new client. */
-static void http_make_room(Http *h) {
-        HttpConnection *c = h->phases[PHASE_FRESH].head;
+static bool connection_has_input(const HttpConnection *c) {
+        int n = 0;
+        return ioctl(c->fd, FIONREAD, &n) >= 0 && n > 0;
+}
 
-        if (!c || now_usec() - c->since < FRESH_GRACE_USEC)
-                c = h->phases[PHASE_IDLE].head;
-        if (!c)
-                return;
-        h->metrics.evicted++;
-        connection_doom(c);
-        (void) http_run_soon(h);
+/* Connections that count: the others are gone when libmicrohttpd has run. */
+static unsigned http_n_alive(const Http *h) {
+        return h->metrics.connections - h->phases[PHASE_DOOMED].n;
+}
+
+/* Who connected or was answered longest ago and has asked nothing since makes room for a new connection. */
+static bool list_evict(Http *h, const ConnectionList *l, List list) {
+        HttpConnection *c = l->head, *next;
+        uint64_t now = now_usec();
+
+        for (unsigned i = 0; c && i < QUIET_TRIES && now - c->since >= QUIET_GRACE_USEC; i++, c = next) {
+                next = c->in[list].next;
+                if (connection_has_input(c))
+                        continue;
+                h->metrics.evicted++;
+                connection_doom(c);
+                (void) http_run_soon(h);
+                return true;
+        }
+        return false;
+}
+
+static bool http_make_room(Http *h) {
+        return list_evict(h, h->phases + PHASE_FRESH, LIST_PHASE) || list_evict(h, h->phases + PHASE_IDLE, LIST_PHASE);
 }
 
 /* Out of room or of descriptors: what is not accepted waits in the kernel until a connection ends; the sweep
@@ -346,8 +509,30 @@ static void http_make_room(Http *h) {
 static void http_set_full(Http *h) {
         h->full = true;
         listeners_set(h, false);
-        http_make_room(h);
         (void) http_arm_sweep(h);
+}
+
+/* Has this client room for one more, or can it make some? */
+static bool client_may_connect(Http *h, const HttpClient *client) {
+        uint64_t free = usec_sub(h->settings->connections_max, http_n_alive(h));
+
+        return http_client_may(client->n_connections, 1, free) || list_evict(h, &client->quiet, LIST_QUIET);
+}
+
+/* Takes the socket. */
+static void http_accept(Http *h, int fd, const struct sockaddr *sa, socklen_t size) {
+        HttpClient *client = http_client_get(&h->clients, fd, sa);
+
+        if (client && client_may_connect(h, client)) {
+                h->accepted = client;
+                (void) MHD_add_connection(h->daemon, fd, sa, size); /* closes it when it fails */
+                client = TAKE_PTR(h->accepted);
+        } else {
+                h->metrics.refused++;
+                say(fd, "503 Service Unavailable", SAND_ERROR_BUSY, "This client has as many connections as others leave it.");
+                (void) close(fd);
+        }
+        (void) http_client_put(&h->clients, client);
 }
 
 static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
@@ -358,7 +543,7 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
                 socklen_t size = sizeof(address);
                 int client;
 
-                if (h->metrics.connections >= h->settings->connections_max) {
+                if (http_n_alive(h) >= h->settings->connections_max && !http_make_room(h)) {
                         http_set_full(h);
                         break;
                 }
@@ -366,23 +551,25 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
                 if (client < 0) {
                         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
                                 (void) log_warning_errno(errno, "Failed to accept a connection: %m");
+                                (void) http_make_room(h);
                                 http_set_full(h);
                         }
                         break;
                 }
-                /* Closes it when this fails. */
-                (void) MHD_add_connection(h->daemon, client, (struct sockaddr *) &address, size);
+                http_accept(h, client, (const struct sockaddr *) &address, size);
         }
         return http_run_soon(h);
 }
 
 int http_listen(Http *h, int fd) {
+        const int unsent_max = UNSENT_MAX;
         sd_event_source **grown;
         int r;
 
         /* systemd passes sockets that block; another process may accept what this one was woken for. */
         if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
                 return -errno;
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_max, sizeof(unsent_max)); /* those accepted inherit it */
         grown = realloc(h->listeners, (h->n_listeners + 1) * sizeof(sd_event_source *));
         if (!grown)
                 return -ENOMEM;
@@ -408,17 +595,16 @@ static void sweep_phases(Http *h) {
 
                 if (limit == USEC_INFINITY)
                         continue;
-                while ((c = h->phases[p].head) && now - c->since > limit) {
-                        h->metrics.timed_out++;
-                        connection_doom(c);
-                }
+                while ((c = h->phases[p].head) && usec_sub(now, c->since) >= limit)
+                        if (!connection_goes_on(c, now))
+                                connection_time_out(c);
         }
 }
 
 /* Looks at the connections of a phase that were in it before the last sweep: most are through sooner, and
  * never cost a look. Their number; h->polled is in the list's order. */
 static size_t poll_phase(Http *h, Phase phase) {
-        const PhaseList *l = h->phases + phase;
+        const ConnectionList *l = h->phases + phase;
         uint64_t now = now_usec();
         size_t n = 0;
 
@@ -430,16 +616,11 @@ static size_t poll_phase(Http *h, Phase phase) {
                 h->polled = grown;
                 h->n_polled_allocated = wanted;
         }
-        for (HttpConnection *c = l->head; c && now - c->since >= SWEEP_USEC; c = c->next)
+        for (HttpConnection *c = l->head; c && now - c->since >= SWEEP_USEC; c = c->in[LIST_PHASE].next)
                 h->polled[n++] = (struct pollfd) { .fd = c->fd, .events = POLLRDHUP };
         if (n == 0 || poll(h->polled, (nfds_t) n, 0) <= 0)
                 return 0;
         return n;
-}
-
-static bool connection_has_input(const HttpConnection *c) {
-        int n = 0;
-        return ioctl(c->fd, FIONREAD, &n) >= 0 && n > 0;
 }
 
 static void sweep_hangups(Http *h, Phase phase) {
@@ -447,7 +628,7 @@ static void sweep_hangups(Http *h, Phase phase) {
         HttpConnection *c = h->phases[phase].head, *next;
 
         for (size_t i = 0; i < n; i++, c = next) {
-                next = c->next;
+                next = c->in[LIST_PHASE].next;
                 if (h->polled[i].revents == 0)
                         continue;
                 if (phase == PHASE_WAITING)
@@ -464,6 +645,7 @@ static void sweep_unfinished(Http *h) {
                 return;
         sweep_hangups(h, PHASE_FRESH);
         sweep_hangups(h, PHASE_IDLE);
+        sweep_hangups(h, PHASE_HEADER);
         sweep_hangups(h, PHASE_BODY);
 }
 
@@ -474,8 +656,8 @@ static void sweep_silent(Http *h) {
 
         for (size_t i = 0; i < ELEMENTSOF(phases); i++)
                 for (HttpConnection *c = h->phases[phases[i]].head, *next; c; c = next) {
-                        next = c->next;
-                        if ((c->phase == PHASE_IDLE || now - c->since >= FRESH_GRACE_USEC) &&
+                        next = c->in[LIST_PHASE].next;
+                        if ((c->phase == PHASE_IDLE || now - c->since >= STOP_GRACE_USEC) &&
                             !connection_has_input(c))
                                 connection_doom(c);
                 }
@@ -490,12 +672,8 @@ static int on_sweep(sd_event_source *s, uint64_t usec, void *userdata) {
         if (h->stopping)
                 sweep_silent(h);
         else if (h->full) {
-                if (h->metrics.connections >= h->settings->connections_max)
-                        http_make_room(h);
-                else {
-                        h->full = false;
-                        listeners_set(h, true);
-                }
+                h->full = false;
+                listeners_set(h, true);
         }
         http_run(h);
 

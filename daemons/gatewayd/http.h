@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <systemd/sd-event.h>
 
+#include "http-client.h"
 #include "macro.h"
 #include "metrics.h"
 #include "settings.h"
@@ -55,8 +56,13 @@ const char *http_query(const HttpConnection *c);
 void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]);
 /* From the first byte of the method to the first behind the header; 0: not known. */
 size_t http_header_size(HttpConnection *c);
+/* Whose it is, to be asked what it may have. */
+HttpClient *http_client(const HttpConnection *c);
 /* The answer comes later. */
 void http_wait(HttpConnection *c);
+/* The answer that follows keeps so much memory until its client has taken it. Where there is too much of that, the
+ * connections on which answers have been under way for longest end, those of the same client first. */
+void http_hold(HttpConnection *c, uint64_t bytes);
 /* Answers, and takes the response; NULL (no memory for one) closes the connection. */
 void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response);
 

@@ -128,8 +128,9 @@ static void write_http(FILE *f, const HttpMetrics *h, size_t n_apps) {
         (void) fprintf(f, "sand_http_connections_total %" PRIu64 "\n", h->connections_total);
         write_head(f, "sand_http_connections_closed_total", "counter", "Client connections that the gateway ended.");
         (void) fprintf(f, "sand_http_connections_closed_total{reason=\"slow\"} %" PRIu64 "\n"
-                       "sand_http_connections_closed_total{reason=\"full\"} %" PRIu64 "\n",
-                       h->timed_out, h->evicted);
+                       "sand_http_connections_closed_total{reason=\"full\"} %" PRIu64 "\n"
+                       "sand_http_connections_closed_total{reason=\"share\"} %" PRIu64 "\n",
+                       h->timed_out, h->evicted, h->refused);
         write_head(f, "sand_applications", "gauge", "Applications in the catalogue.");
         (void) fprintf(f, "sand_applications %zu\n", n_apps);
 }

@@ -33,7 +33,7 @@ void function_metrics_record(FunctionMetrics *m, int outcome, uint64_t duration_
 
 typedef struct HttpMetrics {
         uint64_t answers[HTTP_STATUS_MAX];
-        uint64_t connections_total, evicted, timed_out;
+        uint64_t connections_total, evicted, timed_out, refused;
         unsigned connections;
 } HttpMetrics;
 

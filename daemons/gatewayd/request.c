@@ -21,13 +21,20 @@
 #define CALL_SLACK_USEC (10 * USEC_PER_SEC)
 #define DEADLINE_SLACK_USEC (1 * USEC_PER_SEC)
 
-static void body_free(Request *q) {
-        q->gateway->body_bytes -= q->allocated;
-        if (q->app)
-                q->app->body_bytes -= q->allocated;
+/* The message has it. Its bytes count until there is an answer: as long as the event waits it is somewhere. */
+static void body_sent(Request *q) {
         free(q->body);
         q->body = NULL;
-        q->size = q->allocated = 0;
+        q->size = 0;
+}
+
+static void body_free(Request *q) {
+        body_sent(q);
+        q->gateway->body_bytes -= q->allocated;
+        http_client(q->connection)->body_bytes -= q->allocated;
+        if (q->app)
+                q->app->body_bytes -= q->allocated;
+        q->allocated = 0;
 }
 
 void request_refuse(Request *q, SandError kind, unsigned status, const char *format, ...) {
@@ -73,6 +80,7 @@ void request_finish(Request *q, int outcome) {
         q->app->in_flight--;
         q->gateway->in_flight--;
         q->call = NULL;
+        body_free(q);
 }
 
 static void request_answer_error(Request *q, const PeerReply *reply) {
@@ -104,6 +112,7 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
                 .content_type = reply->content_type,
                 .run_usec = reply->wall_usec,
         };
+        http_hold(q->connection, reply->payload.size);
         http_answer(q->connection, MHD_HTTP_OK, answer_payload(&a, &reply->payload));
 }
 
@@ -272,8 +281,17 @@ static void *request_begin(HttpConnection *c, const char *path, const char *meth
 
 /* ---- the body ---- */
 
+/* One application's clients leave the other half to everyone else's, and each client of one some to the others. */
+static bool body_may_hold(const Request *q, size_t size) {
+        const Gateway *g = q->gateway;
+        uint64_t max = g->settings.body_memory_max;
+        uint64_t all = g->body_bytes - q->allocated, of_app = q->app->body_bytes - q->allocated;
+        uint64_t of_client = http_client(q->connection)->body_bytes - q->allocated;
+
+        return http_client_may(of_client, size, MIN(usec_sub(max, all), usec_sub(max / 2, of_app)));
+}
+
 static int body_grow(Request *q, size_t needed) {
-        Gateway *g = q->gateway;
         uint64_t limit = MIN(q->header.content_length, q->payload_max);
         size_t wanted, more;
         char *grown;
@@ -283,18 +301,17 @@ static int body_grow(Request *q, size_t needed) {
         wanted = MAX(2 * q->allocated, (size_t) BODY_FIRST);
         wanted = MIN(wanted, (size_t) limit);
         wanted = MAX(wanted, needed);
-        more = wanted - q->allocated;
-        /* One application's clients leave the other half to everyone else's. */
-        if (g->body_bytes + more > g->settings.body_memory_max ||
-            q->app->body_bytes + more > g->settings.body_memory_max / 2)
+        if (!body_may_hold(q, wanted))
                 return -ENOBUFS;
         grown = realloc(q->body, wanted);
         if (!grown)
                 return -ENOMEM;
+        more = wanted - q->allocated;
         q->body = grown;
         q->allocated = wanted;
-        g->body_bytes += more;
+        q->gateway->body_bytes += more;
         q->app->body_bytes += more;
+        http_client(q->connection)->body_bytes += more;
         return 0;
 }
 
@@ -407,7 +424,7 @@ void request_invoke(Request *q) {
         q->app->in_flight++;
         q->gateway->in_flight++;
         gateway_touch_status(q->gateway);
-        body_free(q); /* the message has it */
+        body_sent(q);
         if (q->n_redirects == 0)
                 http_wait(q->connection);
 }

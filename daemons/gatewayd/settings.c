@@ -4,7 +4,7 @@
 #include "conf.h"
 #include "macro.h"
 
-int settings_load(Settings *ret) {
+int settings_load(const char *file, Settings *ret) {
         Settings s = {
 #define X(name, conf, type, field, value, least, most, expected) .field = (value),
                 GATEWAY_SETTINGS(X)
@@ -18,7 +18,7 @@ int settings_load(Settings *ret) {
         };
         int r;
 
-        r = conf_load("gatewayd.conf", table, ELEMENTSOF(table));
+        r = file ? conf_load_file(file, table, ELEMENTSOF(table)) : conf_load("gatewayd.conf", table, ELEMENTSOF(table));
         if (r < 0 && r != -EBADMSG)
                 return r;
         *ret = s;

@@ -17,6 +17,9 @@
           "a size up to 1G")                                                                            \
         X("BodyMemoryMax", CONF_SIZE, uint64_t, body_memory_max, UINT64_C(512) << 20, UINT64_C(1) << 20, \
           UINT64_C(1) << 40, "a size from 1M to 1T")                                                    \
+        X("AnswerMemoryMax", CONF_SIZE, uint64_t, answer_memory_max, UINT64_C(512) << 20, UINT64_C(1) << 20, \
+          UINT64_C(1) << 40, "a size from 1M to 1T")                                                    \
+        X("RateMin", CONF_SIZE, uint64_t, rate_min, 1024, 0, 1024 * 1024, "a size up to 1M")             \
         X("HeaderTimeoutSec", CONF_SPAN, uint64_t, header_timeout, 10 * USEC_PER_SEC, USEC_PER_SEC,     \
           USEC_PER_HOUR, "a time from 1s to 1h")                                                        \
         X("RequestTimeoutSec", CONF_SPAN, uint64_t, request_timeout, 2 * USEC_PER_MINUTE, USEC_PER_SEC, \
@@ -34,5 +37,5 @@ typedef struct Settings {
 #undef X
 } Settings;
 
-/* Defaults, then the files. -EBADMSG: some lines were bad, have been logged and left out. */
-int settings_load(Settings *ret);
+/* Defaults, then the files, or `file` alone if it is not NULL. -EBADMSG: some lines were bad, have been logged and left out. */
+int settings_load(const char *file, Settings *ret);

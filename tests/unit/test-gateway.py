@@ -64,8 +64,13 @@ class Answer:
 class Client:
     """A connection that says how it ended."""
 
-    def __init__(self, address):
-        self.socket = socket.create_connection(address)
+    def __init__(self, address, source=None, window=None):
+        self.socket = socket.socket()
+        if source:
+            self.socket.bind((source, 0))
+        if window:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self.socket.connect(address)
         self.buffer = b''
 
     def send(self, data):
@@ -110,7 +115,7 @@ class Client:
         self.close()
 
 
-class Gateway(unittest.TestCase):
+class Base(unittest.TestCase):
     config = None
 
     def setUp(self):
@@ -125,7 +130,7 @@ class Gateway(unittest.TestCase):
         with socket.create_server(('127.0.0.1', 0)) as s:
             self.address = s.getsockname()
         self.gateway = subprocess.Popen(
-            [GATEWAYD, '--quiet', f'--listen=127.0.0.1:{self.address[1]}', f'--listen={self.dir}/http.sock',
+            [GATEWAYD, '--quiet', *self.settings(), f'--listen=127.0.0.1:{self.address[1]}', f'--listen={self.dir}/http.sock',
              f'--catalogue={self.dir}/catalogue', f'--app-sockets={self.dir}/app'])
         self.addCleanup(self.gateway_end)
         for _ in range(200):
@@ -135,6 +140,13 @@ class Gateway(unittest.TestCase):
             except ConnectionRefusedError:
                 time.sleep(0.05)
         self.fail('the gateway does not listen')
+
+    def settings(self):
+        if not self.config:
+            return []
+        with open(f'{self.dir}/gatewayd.conf', 'w') as f:
+            f.write(f'[Gateway]\n{self.config}')
+        return [f'--config={self.dir}/gatewayd.conf']
 
     def machine_start(self):
         self.machine = subprocess.Popen([MACHINE, f'{self.dir}/app/demo.sock'], stdout=subprocess.PIPE)
@@ -161,8 +173,10 @@ class Gateway(unittest.TestCase):
             json.dump(entry, f)
         os.rename(f'{self.dir}/catalogue/.new', f'{self.dir}/catalogue/{name}.json')
 
-    def client(self):
-        return Client(self.address)
+    def client(self, *a, **k):
+        c = Client(self.address, *a, **k)
+        self.addCleanup(c.close)
+        return c
 
     def ask(self, data, **k):
         with self.client() as c:
@@ -181,6 +195,8 @@ class Gateway(unittest.TestCase):
     def descriptors(self):
         return len(os.listdir(f'/proc/{self.gateway.pid}/fd'))
 
+
+class Gateway(Base):
     # ---- what is served ----
 
     def test_answers(self):
@@ -663,6 +679,142 @@ class Gateway(unittest.TestCase):
                                    capture_output=True, text=True)
                 self.assertEqual(r.returncode, 1)
                 self.assertRegex(r.stderr, 'Refusing to listen|--listen takes')
+
+
+class Bounds(Base):
+    """Who takes too much or too long. A neighbour at another address is served beside him."""
+
+    config = '''
+MaxConnections=40
+BodyMemoryMax=4M
+AnswerMemoryMax=2M
+RateMin=1K
+HeaderTimeoutSec=2s
+RequestTimeoutSec=8s
+ResponseTimeoutSec=8s
+'''
+    HIM = '127.0.0.2'
+
+    def neighbour_is_served(self, body=b'x'):
+        start = time.time()
+        self.assertEqual(self.ask(request(b'echo', body)).body, body)
+        self.assertLess(time.time() - start, 0.9)
+
+    def ends(self, c, data, pause):
+        """How long a client that sends a byte now and then is listened to, and what it is told."""
+        start = time.time()
+        for i in range(len(data)):
+            try:
+                c.send(data[i:i + 1])
+                c.fill(pause)
+            except TimeoutError:
+                continue
+            except (EOFError, OSError):
+                pass
+            break
+        return time.time() - start, c
+
+    def refused_slowly(self, c, data, least, most):
+        took, c = self.ends(c, data, 0.1)
+        self.assertEqual(c.answer().status, 408)
+        self.assertTrue(c.ended())
+        self.assertGreater(took, least)
+        self.assertLess(took, most)
+
+    def test_dripping_header(self):
+        self.refused_slowly(self.client(self.HIM), POST + HOST + b'X: ' + b'x' * 100, 1.5, 3.5)
+
+    def test_dripping_later_header(self):
+        c = self.client().send(request(b'echo', b'a'))
+        self.assertEqual(c.answer().body, b'a')
+        self.refused_slowly(c.send(POST), HOST + b'X: ' + b'x' * 100, 1.5, 3.5)
+
+    def test_dripping_body(self):
+        self.refused_slowly(self.client().send(POST + HOST + b'Content-Length: 5000\r\n\r\n'), b'x' * 100, 1.5, 3.5)
+        self.assertEqual(self.metric('sand_http_connections_closed_total{reason="slow"}'), 1)
+
+    def test_slow_but_steady_body(self):
+        c = self.client().send(POST + HOST + b'Content-Length: 12000\r\n\r\n')
+        for _ in range(12):
+            time.sleep(0.25)
+            c.send(b'x' * 1000)
+        self.assertEqual(c.answer().body, b'x' * 12000)
+        # and no longer than it may take in all
+        c.send(POST + HOST + b'Content-Length: 100000\r\n\r\n')
+        start = time.time()
+        while time.time() - start < 12 and not c.buffer:
+            try:
+                c.send(b'x' * 1000)
+                c.fill(0.25)
+            except (TimeoutError, BrokenPipeError):
+                pass
+        self.assertEqual(c.answer().status, 408)
+        self.assertGreater(time.time() - start, 7.5)
+        self.assertLess(time.time() - start, 10)
+
+    def test_slow_readers(self):
+        start = time.time()
+        deaf = self.client(self.HIM, 4096).send(request(b'big', b'900000'))
+        slow = self.client(window=4096).send(request(b'big', b'900000'))
+        while time.time() - start < 6: # who takes it, if slowly, gets on
+            time.sleep(0.1)
+            slow.fill(1)
+        self.assertEqual(self.metric('sand_http_connections_closed_total{reason="slow"}'), 1)
+        self.assertRaises((EOFError, OSError), deaf.answer)
+        self.assertEqual(len(slow.answer().body), 900000)
+
+    def test_silent_connections(self):
+        his = [self.client(self.HIM) for _ in range(60)]
+        for _ in range(5):
+            self.neighbour_is_served()
+        time.sleep(0.2)
+        his += [self.client(self.HIM) for _ in range(10)]
+        self.neighbour_is_served()
+        self.assertLessEqual(self.metric('sand_http_connections '), 21)
+        self.assertEqual(his[-1].send(request(b'echo', b'y')).answer().body, b'y')
+
+    def test_busy_connections(self):
+        his = [self.client(self.HIM).send(request(b'never')) for _ in range(20)]
+        self.eventually(lambda: self.metric('sand_invocations_in_flight') == 20)
+        self.neighbour_is_served()
+        a = self.client(self.HIM).answer()
+        self.assertEqual((a.status, a.problem()['error'], a.headers['retry-after']), (503, 'Busy', '1'))
+        his.pop().close()
+        self.eventually(lambda: self.metric('sand_invocations_in_flight') == 19)
+        self.assertEqual(self.client(self.HIM).send(request(b'echo', b'z')).answer().body, b'z')
+
+    def test_full_of_silent_connections_of_many(self):
+        for i in range(2, 12):
+            for _ in range(20):
+                self.client(f'127.0.0.{i}')
+        self.eventually(lambda: self.metric('sand_http_connections ') <= 40)
+        time.sleep(0.2)
+        for _ in range(5):
+            self.neighbour_is_served()
+
+    def test_memory_for_bodies(self):
+        half = b'Content-Length: 800000\r\n\r\n' + b'x' * 700000
+        held = self.client(self.HIM).send(POST + HOST + half)
+        waits = self.client(self.HIM)
+        self.eventually(lambda: self.metric('sand_http_connections ') == 3)
+        waits.send(request(b'never', b'x' * 200000))
+        self.eventually(lambda: self.metric('sand_invocations_in_flight') == 1)
+        a = self.client(self.HIM).send(request(b'echo', b'x' * 300000)).answer()
+        self.assertEqual((a.status, a.headers['retry-after']), (429, '1'))
+        self.neighbour_is_served(b'y' * 500000)
+        # What is answered is given back.
+        self.assertEqual(held.send(b'x' * 100000).answer().body, b'x' * 800000)
+        self.assertEqual(self.client(self.HIM).send(request(b'echo', b'x' * 600000)).answer().status, 200)
+
+    def test_memory_for_answers(self):
+        his = []
+        for _ in range(3):
+            his.append(self.client(self.HIM, 4096).send(request(b'big', b'1000000')))
+            time.sleep(0.1)
+        self.assertEqual(self.metric('sand_http_connections_closed_total{reason="full"}'), 2)
+        self.assertEqual(len(self.ask(request(b'big', b'1000000')).body), 1000000)
+        self.assertRaises((EOFError, OSError), his[0].answer)
+        self.assertEqual(len(his[2].answer().body), 1000000)
 
 
 if __name__ == '__main__':
