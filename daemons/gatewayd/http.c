@@ -28,7 +28,7 @@
 
 #define SWEEP_USEC (250 * USEC_PER_MSEC)
 #define UNFINISHED_SWEEPS 8U /* every so many, clients that say nothing are looked at, too */
-#define ACCEPT_BATCH 64U
+#define ACCEPT_BATCH 16U
 #define RUNS_MAX 4U
 /* Replies of machines are dispatched before libmicrohttpd runs, and old connections before new ones. */
 #define RUN_PRIORITY 10
