@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """HTTP to a warm C function, by wrk, beside the same Debian's nginx: answering by itself, and with the same function as
-CGI program behind fcgiwrap.
+CGI program behind fcgiwrap; and beside the gateway's libmicrohttpd and event loop, without a gateway (mhd-loop.c).
 
 Gateway and supervisor are started as `sandctl run` does, on passed sockets, without systemd and without a machine: the
 path of an event is the same as on a host, and nothing else runs beside it. Overhead: the median of one connection less
@@ -54,20 +54,29 @@ def local_calls(report, app, arg, size):
 def requests(report, place, app, port, arg, size):
     local = local_calls(report, app, arg, size)
     report.section(f"{size} bytes, HTTP", ("per_second", "requests/s", 0), ("p50", "p50 us", 1), ("p99", "p99 us", 1),
-                   ("overhead", "over local", 1), ("ratio", "of fcgiwrap", 1))
+                   ("overhead", "over local", 1), ("ratio", "of fcgiwrap", 1), ("of_bare", "of bare", 2))
+    bare_port = bench.free_port()
+    bare = place.start([bench.program("mhd-loop"), str(bare_port), str(size)])
+    bench.wait_for("mhd-loop", lambda: bench.answers(bare_port))
     targets = ((f"http://127.0.0.1:{port}/cgi", "nginx + fcgiwrap, CGI program", None),
                (f"http://127.0.0.1:{port}/nothing", "nginx, return 200", None),
+               (f"http://127.0.0.1:{bare_port}/", "libmicrohttpd alone", None),
                (f"http://127.0.0.1:{app.port}/invoke/echo/once", "SAND, events: 1", "once"),
                (f"http://127.0.0.1:{app.port}/invoke/echo/many", "SAND, events: 0", "many"))
-    cgi = {}
+    cgi, alone = {}, {}
     for url, name, function in targets:
         for connections in CONNECTIONS:
             r = wrk(place, url, name, connections, size, arg.seconds)
             cgi.setdefault(connections, r["per_second"])
             r["ratio"] = r["per_second"] / cgi[connections]
+            if name == "libmicrohttpd alone":
+                alone[connections] = r["per_second"]
+            if function:
+                r["of_bare"] = r["per_second"] / alone[connections]
             if function and connections == 1:
                 r["overhead"] = r["p50"] - local[function]
             report.add(r)
+    place.stop(bare)
 
 
 def exchange(connection, request):
