@@ -7,7 +7,7 @@
  *   machine_filter   what systemd-nspawn allows a container (its list is in nspawn-seccomp.c), less what
  *                    no process of a machine needs. Loaded by the supervisor before anything else.
  *   function_filter  on top of it in every worker: no new namespaces, no mounts, no other process's memory,
- *                    no exotic kernel interface.
+ *                    no exotic kernel interface, no file with a set-id bit.
  *
  * What a filter does not allow fails with EPERM, an unknown architecture kills the process. */
 
@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define N(x) (sizeof(x) / sizeof((x)[0]))
@@ -90,6 +91,16 @@ static const char *const denied_to_functions[] = {
         "mq_open", "mq_unlink",
 };
 
+/* Files of functions may be of a group of the host's (mounts.h of hostd), and one with a set-id bit would lend it to who
+ * runs it there. Where the mode is among the arguments; -1: there are no flags without which it counts for nothing. */
+static const struct {
+        const char *name;
+        int mode, flags;
+} modes[] = {
+        { "chmod", 1, -1 }, { "fchmod", 1, -1 }, { "fchmodat", 2, -1 }, { "fchmodat2", 2, -1 }, { "creat", 1, -1 },
+        { "mkdir", 1, -1 }, { "mkdirat", 2, -1 }, { "open", 2, 1 }, { "openat", 3, 2 },
+};
+
 /* Not a refusal but "this kernel has none": libc then takes the older call, whose flags can be seen. */
 static const char *const unknown[] = { "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register" };
 
@@ -104,6 +115,13 @@ static void check(int r, const char *what) {
                 fprintf(stderr, "seccomp-compile: %s: %s\n", what, strerror(-r));
                 exit(EXIT_FAILURE);
         }
+}
+
+static int has_mode(const char *name) {
+        for (size_t i = 0; i < N(modes); i++)
+                if (strcmp(modes[i].name, name) == 0)
+                        return 1;
+        return strcmp(name, "openat2") == 0;
 }
 
 static int is_denied(const char *name) {
@@ -157,6 +175,24 @@ static void allow_clone(scmp_filter_ctx ctx) {
                                SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces, 0)), "clone");
 }
 
+static const unsigned set_id = S_ISUID | S_ISGID, creating = O_CREAT | (O_TMPFILE & ~O_DIRECTORY);
+
+static void allow_modes(scmp_filter_ctx ctx) {
+        for (size_t i = 0; i < N(modes); i++) {
+                int nr = seccomp_syscall_resolve_name(modes[i].name);
+
+                if (nr == __NR_SCMP_ERROR)
+                        continue;
+                check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_CMP((unsigned) modes[i].mode, SCMP_CMP_MASKED_EQ, set_id, 0)),
+                      modes[i].name);
+                if (modes[i].flags >= 0)
+                        check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1,
+                                               SCMP_CMP((unsigned) modes[i].flags, SCMP_CMP_MASKED_EQ, creating, 0)), modes[i].name);
+        }
+        /* Its arguments are in memory, which a filter does not see. libc and others take openat() then. */
+        check(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(openat2), 0), "openat2");
+}
+
 static void write_filter(FILE *out, scmp_filter_ctx ctx, const char *name) {
         FILE *tmp = tmpfile();
         uint64_t word;
@@ -190,8 +226,9 @@ int main(int argc, char *argv[]) {
 
         scmp_filter_ctx function = filter_new();
         for (size_t i = 0; i < N(allowed); i++)
-                if (!is_denied(allowed[i]) && strcmp(allowed[i], "clone") != 0)
+                if (!is_denied(allowed[i]) && !has_mode(allowed[i]) && strcmp(allowed[i], "clone") != 0)
                         allow(function, allowed[i]);
+        allow_modes(function);
         allow_clone(function);
         allow_sockets(function);
         write_filter(out, function, "function_filter");
