@@ -287,6 +287,14 @@ static int check_credentials(const Manifest *m) {
         return 0;
 }
 
+/* From the folder functions have the developer's own directories, and nothing is mounted. */
+static void mounts_warn(const Manifest *m) {
+        for (size_t i = 0; i < m->n_mounts; i++)
+                if (access(m->mounts[i].at, R_OK | X_OK | (m->mounts[i].write ? W_OK : 0)) < 0)
+                        say("%s: functions find no %s here, where %s is once it is deployed: %m", m->name, m->mounts[i].at,
+                            m->mounts[i].host);
+}
+
 int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
         _cleanup_(manifest_freep) Manifest *m = NULL;
         _cleanup_(dev_freep) Dev *d = calloc(1, sizeof(Dev));
@@ -305,6 +313,7 @@ int dev_new(const char *dir, Dev **ret, Manifest **ret_manifest) {
         if (r != 0)
                 return r;
         packages_warn(m);
+        mounts_warn(m);
         d->dir = realpath(dir, NULL);
         d->name = strdup(m->name);
         if (!d->dir || !d->name)

@@ -210,6 +210,31 @@ int print_routes(sd_bus *bus, const char *app, json_object *routes) {
         return table_print(t, 0, arg_legend);
 }
 
+static const Column mount_columns[] = {
+        { "MOUNT", .shrinks = true }, { "HOST", .shrinks = true }, { "ACCESS" },
+};
+
+static int print_mounts(json_object *mounts) {
+        _cleanup_(table_freep) Table *t = NULL;
+        int r;
+
+        if (!json_object_is_type(mounts, json_type_array))
+                return 0;
+        r = table_new(mount_columns, ELEMENTSOF(mount_columns), &t);
+        for (size_t i = 0; r >= 0 && i < json_object_array_length(mounts); i++) {
+                json_object *mount = json_object_array_get_idx(mounts, i);
+
+                r = table_add(t, COLOR_NONE, (const char *[]) {
+                        strempty(json_object_get_string(json_object_object_get(mount, "at"))),
+                        strempty(json_object_get_string(json_object_object_get(mount, "host"))),
+                        json_object_get_boolean(json_object_object_get(mount, "write")) ? "read, write" : "read" });
+        }
+        if (r < 0)
+                return r;
+        (void) putchar('\n');
+        return table_print(t, 0, arg_legend);
+}
+
 static int print_description(sd_bus *bus, const char *app, json_object *o) {
         json_object *functions = json_object_object_get(o, "functions");
         _cleanup_(table_freep) Table *t = NULL;
@@ -218,7 +243,7 @@ static int print_description(sd_bus *bus, const char *app, json_object *o) {
         json_object_object_foreach(o, key, value) {
                 char text[512];
 
-                if (streq(key, "functions") || streq(key, "routes"))
+                if (streq(key, "functions") || streq(key, "routes") || streq(key, "mounts"))
                         continue;
                 value_format(key, value, text, sizeof(text));
                 (void) printf("%12s: %s\n", key, text);
@@ -230,6 +255,8 @@ static int print_description(sd_bus *bus, const char *app, json_object *o) {
                         r = table_print(t, 0, arg_legend);
                 }
         }
+        if (r >= 0)
+                r = print_mounts(json_object_object_get(o, "mounts"));
         return r < 0 ? r : print_routes(bus, app, json_object_object_get(o, "routes"));
 }
 

@@ -489,7 +489,7 @@ static int write_nspawn(const char *name, const Manifest *m, uint32_t base, char
         return r < 0 ? r : write_marked(path, text);
 }
 
-static int write_dropin(const char *name, const Manifest *m) {
+static int write_dropin(const char *name, const Manifest *m, uint32_t base) {
         _cleanup_(freep) char *dir = unit_dropin_dir(name), *path = unit_dropin_path(name), *text = NULL;
         int r;
 
@@ -497,7 +497,7 @@ static int write_dropin(const char *name, const Manifest *m) {
                 return -ENOMEM;
         r = fs_mkdir(AT_FDCWD, dir, 0755, 0, 0);
         if (r >= 0)
-                r = unit_files_dropin(name, m, &text);
+                r = unit_files_dropin(name, m, base, &text);
         return r < 0 ? r : write_marked(path, text);
 }
 
@@ -532,7 +532,7 @@ static int write_units(const char *name, uint32_t base, char *const *etc, const 
                 return conflict(a, unit_nspawn_path(name), ret_conflict);
         if (a > 0)
                 *ret_renew = true;
-        a = write_dropin(name, m);
+        a = write_dropin(name, m, base);
         if (a < 0)
                 return conflict(a, unit_dropin_path(name), ret_conflict);
         b = write_alias(name);
@@ -570,6 +570,8 @@ int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_
         if (r < 0)
                 return r;
         r = machine_root_make(p->machines_fd, name, base, uids, etc, m->network != NETWORK_NONE);
+        for (size_t i = 0; r >= 0 && i < m->n_mounts; i++)
+                r = machine_root_add_directory(p->machines_fd, name, base, m->mounts[i].at);
         if (r < 0)
                 return conflict(r, machine_path(name), ret_conflict);
         return write_units(name, base, etc, m, ret_changed, ret_renew, ret_conflict);

@@ -9,9 +9,11 @@
 #include "intake.h"
 #include "log.h"
 #include "machine-root.h"
+#include "mounts.h"
 #include "protocol.h"
 #include "remove.h"
 #include "secret-operation.h"
+#include "settings.h"
 #include "unit-files.h"
 
 /* For the machine to load all workers of a version: imports may be slow. */
@@ -99,6 +101,23 @@ static int step_compare(Operation *o) {
         return 0;
 }
 
+static int step_check_mounts(Operation *o) {
+        _cleanup_(settings_done) Settings settings = {};
+        _cleanup_(freep) char *text = NULL;
+        Problems problems = {};
+        int r;
+
+        if (o->unchanged || o->manifest->n_mounts == 0)
+                return 0;
+        r = settings_load(&settings);
+        if (r < 0 && r != -EBADMSG)
+                return operation_error_errno(o, r, "read hostd.conf");
+        r = mounts_check(o->manifest, settings.mounts, &problems);
+        text = problems_to_string(&problems);
+        problems_done(&problems);
+        return r < 0 ? operation_error(o, SAND_ERROR_INVALID_BUNDLE, "%s", strempty(text)) : 0;
+}
+
 static int step_store(Operation *o) {
         const Places *p = &o->all->places;
         int r;
@@ -133,7 +152,7 @@ static int step_furnish(Operation *o) {
         return furnish(o, o->manifest);
 }
 
-/* A machine that runs has the network that it was started with. It finishes its events; those that come meanwhile
+/* A machine that runs has the network and the mounts that it was started with. It finishes its events; those that come meanwhile
  * wait for the one that is started next. */
 static int step_renew_machine(Operation *o) {
         _cleanup_(freep) char *unit = NULL;
@@ -158,6 +177,30 @@ static int step_network(Operation *o) {
         return r < 0 ? r : 1;
 }
 
+/* What makes its mounts says in the unit's status why it cannot. */
+static void on_status_text(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        Operation *o = userdata;
+        const char *text;
+
+        o->request = NULL;
+        if (r >= 0 && sd_bus_message_read(reply, "v", "s", &text) >= 0 && *text)
+                (void) operation_error(o, SAND_ERROR_UNAVAILABLE, "The machine does not start: %s", text);
+        else
+                (void) operation_error(o, SAND_ERROR_UNAVAILABLE, "The machine does not start; see `journalctl -u sand-app@%s`.",
+                                       o->name);
+        operation_fail(o, -EIO, NULL);
+}
+
+static void on_started(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        _cleanup_(freep) char *unit = NULL;
+        Operation *o = userdata;
+
+        o->request = NULL;
+        unit = r < 0 && o->manifest->n_mounts > 0 ? unit_service_name(o->name) : NULL;
+        if (!unit || manager_get_status_text(o->all->manager, unit, on_status_text, o, &o->request) < 0)
+                operation_on_manager(r, error, reply, o);
+}
+
 /* Connecting would start it too, but would not tell why it does not start. */
 static int step_start_machine(Operation *o) {
         _cleanup_(freep) char *unit = NULL;
@@ -169,7 +212,7 @@ static int step_start_machine(Operation *o) {
         if (!unit)
                 return -ENOMEM;
         o->started = !o->was_active;
-        r = manager_start(o->all->manager, unit, operation_on_manager, o, &o->request);
+        r = manager_start(o->all->manager, unit, on_started, o, &o->request);
         return r < 0 ? r : 1;
 }
 
@@ -288,7 +331,7 @@ static int step_reload_manager_again(Operation *o) {
         return !o->touched || o->first ? 0 : step_reload_manager(o);
 }
 
-/* What was started with the new version's network. */
+/* What was started with the new version's network or mounts. */
 static int step_renew_machine_again(Operation *o) {
         return !o->touched || o->first ? 0 : step_renew_machine(o);
 }
@@ -339,7 +382,7 @@ static const OperationStep deploy_undo[] = {
 };
 
 static const OperationStep deploy_steps[] = {
-        step_intake, step_lock, step_compare, step_check_secrets, step_store, step_furnish, step_enable, step_reload_manager,
+        step_intake, step_lock, step_compare, step_check_secrets, step_check_mounts, step_store, step_furnish, step_enable, step_reload_manager,
         step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare,
         step_activate, step_reload_machine,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,

@@ -126,6 +126,31 @@ static int add_network(json_object *o, const Places *p, const char *name, const 
         return r < 0 || m->network == NETWORK_NONE ? r : add_address(o, p, name);
 }
 
+/* Absent: it has none. */
+static int add_mounts(json_object *o, const Manifest *m) {
+        json_object *mounts;
+        int r;
+
+        if (m->n_mounts == 0)
+                return 0;
+        mounts = json_object_new_array();
+        r = add(o, "mounts", mounts);
+        for (size_t i = 0; r >= 0 && i < m->n_mounts; i++) {
+                json_object *mount = json_object_new_object();
+
+                if (!mount || json_object_array_add(mounts, mount) < 0) {
+                        json_object_put(mount);
+                        return -ENOMEM;
+                }
+                r = add_string(mount, "host", m->mounts[i].host);
+                if (r >= 0)
+                        r = add_string(mount, "at", m->mounts[i].at);
+                if (r >= 0)
+                        r = add(mount, "write", json_object_new_boolean(m->mounts[i].write));
+        }
+        return r;
+}
+
 static int add_places(json_object *o, const char *name, const char *version) {
         int r;
 
@@ -180,6 +205,8 @@ int describe_app(const Places *p, const char *name, char **ret) {
                 r = add_places(o, name, version);
         if (r >= 0)
                 r = add_network(o, p, name, m);
+        if (r >= 0)
+                r = add_mounts(o, m);
         if (r >= 0)
                 r = add_manifest(o, m);
         return r < 0 ? r : to_text(o, ret);

@@ -11,18 +11,22 @@
 #include "host.h"
 #include "log.h"
 #include "manifest.h"
+#include "mounts.h"
 #include "network.h"
 #include "oneshot.h"
 
 static const char *arg_reload = NULL;
 static const char *arg_failed = NULL;
 static const char *arg_network = NULL;
+static char **arg_mounts = NULL;
+static gid_t arg_group = 0;
 
 static int help(void) {
         printf("sand-hostd\n"
                "sand-hostd --reload NAME\n"
                "sand-hostd --failed NAME\n"
-               "sand-hostd --network up|down\n\n"
+               "sand-hostd --network up|down\n"
+               "sand-hostd --group=GID --mount=PATH[:rw]... -- COMMAND...\n\n"
                "Deploys, removes and lists the applications of this host, as org.sand.Host1 on\n"
                "the system bus. Use sandctl(1) to talk to it.\n\n"
                "  -h --help          Show this help\n"
@@ -32,19 +36,24 @@ static int help(void) {
                "     --failed NAME   Clean up behind a machine that failed, and wait the longer the\n"
                "                     more often it did; run by sand-app@.service\n"
                "     --network up    Make or update the network that machines share\n"
-               "     --network down  Remove it; both are run by sand-network.service\n\n"
+               "     --network down  Remove it; both are run by sand-network.service\n"
+               "     --mount=PATH[:rw], --group=GID\n"
+               "                     Mount PATH for the machine that COMMAND starts, for functions\n"
+               "                     of that group; run by sand-app@.service\n\n"
                "See sand-hostd(8).\n");
         return 0;
 }
 
 static int parse_argv(int argc, char *argv[]) {
-        enum { ARG_VERSION = 0x100, ARG_RELOAD, ARG_FAILED, ARG_NETWORK };
+        enum { ARG_VERSION = 0x100, ARG_RELOAD, ARG_FAILED, ARG_NETWORK, ARG_MOUNT, ARG_GROUP };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
                 { "reload", required_argument, NULL, ARG_RELOAD },
                 { "failed", required_argument, NULL, ARG_FAILED },
                 { "network", required_argument, NULL, ARG_NETWORK },
+                { "mount", required_argument, NULL, ARG_MOUNT },
+                { "group", required_argument, NULL, ARG_GROUP },
                 {},
         };
         int c;
@@ -65,13 +74,22 @@ static int parse_argv(int argc, char *argv[]) {
                 case ARG_NETWORK:
                         arg_network = optarg;
                         break;
+                case ARG_MOUNT:
+                        if (strv_extend(&arg_mounts, optarg) < 0)
+                                return log_oom();
+                        break;
+                case ARG_GROUP:
+                        arg_group = (gid_t) strtoul(optarg, NULL, 10);
+                        break;
                 default:
                         return -EINVAL;
                 }
-        if (optind < argc)
+        if (arg_mounts && (optind >= argc || arg_group == 0))
+                return log_error_errno(EINVAL, "--mount= needs a --group= other than root's, and a command");
+        if (!arg_mounts && optind < argc)
                 return log_error_errno(EINVAL, "Unexpected argument '%s'", argv[optind]);
-        if (!!arg_reload + !!arg_failed + !!arg_network > 1)
-                return log_error_errno(EINVAL, "--reload, --failed and --network exclude each other");
+        if (!!arg_reload + !!arg_failed + !!arg_network + !!arg_mounts > 1)
+                return log_error_errno(EINVAL, "--reload, --failed, --network and --mount exclude each other");
         if (arg_network && !streq(arg_network, "up") && !streq(arg_network, "down"))
                 return log_error_errno(EINVAL, "--network: found '%s', expected up or down", arg_network);
         if ((arg_reload && !app_name_is_valid(arg_reload)) || (arg_failed && !app_name_is_valid(arg_failed)))
@@ -91,6 +109,8 @@ static int run(int argc, char *argv[]) {
                 return oneshot_reload(arg_reload);
         if (arg_failed)
                 return oneshot_failed(arg_failed);
+        if (arg_mounts)
+                return mounts_enter(arg_mounts, arg_group, argv + optind);
 
         umask(0022);
         if (arg_network)

@@ -137,6 +137,18 @@ static int write_resolv(int fd, const char *name, uid_t base, bool network) {
         return fchownat(fd, "etc/resolv.conf", base, base, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
+static int make_parents(int fd, const char *inside, uid_t base) {
+        int r = 0;
+
+        for (const char *slash = strchr(inside, '/'); r >= 0 && slash; slash = strchr(slash + 1, '/')) {
+                _cleanup_(freep) char *parent = strndup(inside, (size_t) (slash - inside));
+                if (!parent)
+                        return -ENOMEM;
+                r = fs_mkdir(fd, parent, 0755, base, base);
+        }
+        return r;
+}
+
 /* nspawn makes no mount point in a root that is read-only. */
 static int make_mount_point(int fd, const char *path, uid_t base) {
         const char *inside = startswith(path, "/");
@@ -146,14 +158,9 @@ static int make_mount_point(int fd, const char *path, uid_t base) {
         assert(inside);
         if (stat(path, &st) < 0)
                 return -errno;
-        for (const char *slash = strchr(inside, '/'); slash; slash = strchr(slash + 1, '/')) {
-                _cleanup_(freep) char *parent = strndup(inside, (size_t) (slash - inside));
-                if (!parent)
-                        return -ENOMEM;
-                r = fs_mkdir(fd, parent, 0755, base, base);
-                if (r < 0)
-                        return r;
-        }
+        r = make_parents(fd, inside, base);
+        if (r < 0)
+                return r;
         if (S_ISDIR(st.st_mode))
                 return fs_mkdir(fd, inside, 0755, base, base);
         return fs_write(fd, inside, "", 0644, base, base);
@@ -229,4 +236,17 @@ int machine_root_make(int machines_fd, const char *name, uint32_t uid_base, cons
                         return r;
         }
         return 0;
+}
+
+int machine_root_add_directory(int machines_fd, const char *name, uint32_t uid_base, const char *path) {
+        const char *inside = startswith(path, "/");
+        _cleanup_(closep) int fd = -EBADF;
+        int r;
+
+        assert(inside);
+        fd = openat(machines_fd, name, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = make_parents(fd, inside, uid_base);
+        return r < 0 ? r : fs_mkdir(fd, inside, 0755, uid_base, uid_base);
 }

@@ -18,5 +18,8 @@ int machine_root_check(int machines_fd, const char *name);
 int machine_root_make(int machines_fd, const char *name, uint32_t uid_base, const char *uids,
                       char *const *etc, bool network);
 
+/* A mount point in a root that was made. */
+int machine_root_add_directory(int machines_fd, const char *name, uint32_t uid_base, const char *path);
+
 /* The text of etc/passwd: root, the functions as fn-NAME, nobody. Caller frees. */
 int machine_root_passwd(const char *uids, char **ret);

@@ -244,17 +244,30 @@ int manager_list_units(Manager *m, char *const *units, manager_handler_t handler
         return request_send(m, call, NULL, on_reply, false, handler, userdata, ret);
 }
 
+static int new_property_call(Manager *m, const char *unit, const char *method, sd_bus_message **ret) {
+        _cleanup_(freep) char *path = NULL;
+        int r = sd_bus_path_encode(PATH "/unit", unit, &path);
+
+        return r < 0 ? r : sd_bus_message_new_method_call(m->bus, ret, SERVICE, path, "org.freedesktop.DBus.Properties", method);
+}
+
+int manager_get_status_text(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
+                            ManagerRequest **ret) {
+        _cleanup_(message_unrefp) sd_bus_message *call = NULL;
+        int r;
+
+        r = new_property_call(m, unit, "Get", &call);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "ss", "org.freedesktop.systemd1.Service", "StatusText");
+        return r < 0 ? r : request_send(m, call, unit, on_reply, false, handler, userdata, ret);
+}
+
 int manager_get_properties(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
                            ManagerRequest **ret) {
         _cleanup_(message_unrefp) sd_bus_message *call = NULL;
-        _cleanup_(freep) char *path = NULL;
         int r;
 
-        r = sd_bus_path_encode(PATH "/unit", unit, &path);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_new_method_call(m->bus, &call, SERVICE, path, "org.freedesktop.DBus.Properties",
-                                           "GetAll");
+        r = new_property_call(m, unit, "GetAll", &call);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(call, "s", "");

@@ -37,6 +37,9 @@ int manager_reset_failed(Manager *m, const char *unit, manager_handler_t handler
 /* Reply: a(ssssssouso), as ListUnits() of org.freedesktop.systemd1(5). Units that are not loaded are in it. */
 int manager_list_units(Manager *m, char *const *units, manager_handler_t handler, void *userdata,
                        ManagerRequest **ret);
+/* Reply: v of s, what a service has said last about itself. */
+int manager_get_status_text(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
+                            ManagerRequest **ret);
 /* Reply: a{sv}, all properties of all the unit's interfaces. */
 int manager_get_properties(Manager *m, const char *unit, manager_handler_t handler, void *userdata,
                            ManagerRequest **ret);

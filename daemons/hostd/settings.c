@@ -5,6 +5,8 @@
 
 #include "conf.h"
 #include "log.h"
+#include "mount-path.h"
+#include "mounts.h"
 
 /* Where clouds keep what a machine's host may know, and credentials; all that is link-local is denied anyway. */
 static const char *const deny_default[] = { "169.254.0.0/16", "fd00:ec2::254" };
@@ -14,6 +16,7 @@ void settings_done(Settings *s) {
         free(s->network6);
         strv_free(s->dns);
         strv_free(s->deny);
+        strv_free(s->mounts);
         *s = (Settings) {};
 }
 
@@ -74,6 +77,7 @@ int settings_check(Settings *s) {
         keep_network(&s->network6, network_parse6, "Network6", "a /64 within fc00::/7", &result);
         keep(s->dns, is_address, "DNS", "addresses", &result);
         keep(s->deny, is_prefix, "Deny", "addresses or prefixes", &result);
+        keep(s->mounts, mount_grant_is_valid, "AllowMounts", "PATH or PATH:rw, PATH being " MOUNT_PATH_EXPECTED, &result);
         return result;
 }
 
@@ -83,6 +87,7 @@ int settings_load(Settings *ret) {
                 { "Network", "Network", CONF_STRING, &s.network4, .expected = "a prefix such as 10.201.0.0/16" },
                 { "Network", "Network6", CONF_STRING, &s.network6, .expected = "a /64 within fc00::/7" },
                 { "Network", "DNS", CONF_STRV, &s.dns, .expected = "addresses" },
+                { "Mounts", "AllowMounts", CONF_STRV, &s.mounts, .expected = "paths" },
                 { "Network", "Deny", CONF_STRV, &s.deny, .expected = "addresses or prefixes" },
         };
         int r, k;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What /etc/sand/hostd.conf sets, section [Network]. */
+/* What /etc/sand/hostd.conf sets. */
 
 #include "macro.h"
 #include "network-plan.h"
@@ -10,6 +10,7 @@ typedef struct Settings {
         char *network4, *network6; /* prefixes; NULL: sand-network.service finds some */
         char **dns;                /* addresses of name servers; NULL: the host's */
         char **deny;               /* prefixes that machines do not reach */
+        char **mounts;             /* what applications may mount, mounts.h */
 } Settings;
 
 /* Defaults, then the files. -EBADMSG: some lines were bad, have been logged and left out. */

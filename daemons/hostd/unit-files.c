@@ -161,6 +161,9 @@ int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, ch
                 fputs("BindReadOnly=" SAND_NETWORK_DIR ":" SAND_MACHINE_NETWORK_DIR "\n", f);
         for (char *const *e = etc; e && *e; e++)
                 fprintf(f, "BindReadOnly=%s\n", *e);
+        for (size_t i = 0; i < m->n_mounts; i++)
+                fprintf(f, "# %s\nBind%s=" SAND_MOUNTS_DIR "/%zu:%s\n", m->mounts[i].host, m->mounts[i].write ? "" : "ReadOnly", i,
+                        m->mounts[i].at);
         return finish(&f, &text, ret);
 }
 
@@ -185,7 +188,29 @@ static void print_credentials(FILE *f, const char *name, char *const *credential
                 fprintf(f, "LoadCredentialEncrypted=%s:" SAND_SECRETS_DIR "/%s/%s\n", *c, name, *c);
 }
 
-int unit_files_dropin(const char *name, const Manifest *m, char **ret) {
+/* Paths of mounts need no quoting. */
+static void print_dependencies(FILE *f, const Manifest *m) {
+        if (m->network == NETWORK_NONE && m->n_mounts == 0)
+                return;
+        fputs("[Unit]\n", f);
+        /* Not Requires=: the network may be restarted without its machines. */
+        if (m->network == NETWORK_NAT)
+                fputs("Wants=sand-network.service\nAfter=sand-network.service\n", f);
+        for (size_t i = 0; i < m->n_mounts; i++)
+                fprintf(f, "RequiresMountsFor=%s\n", m->mounts[i].host);
+}
+
+/* What makes the mounts becomes nspawn. */
+static void print_mounts(FILE *f, const Manifest *m, uint32_t uid_base) {
+        if (m->n_mounts == 0)
+                return;
+        fprintf(f, "ExecStart=\nExecStart=" LIBEXECDIR "/sand-hostd --group=%u", uid_base + SAND_APP_GID);
+        for (size_t i = 0; i < m->n_mounts; i++)
+                fprintf(f, " --mount=%s%s", m->mounts[i].host, m->mounts[i].write ? ":rw" : "");
+        fputs(" -- " NSPAWN_COMMAND "\n", f);
+}
+
+int unit_files_dropin(const char *name, const Manifest *m, uint32_t uid_base, char **ret) {
         _cleanup_(freep) char *text = NULL;
         _cleanup_(fclosep) FILE *f = NULL;
         size_t size;
@@ -194,9 +219,7 @@ int unit_files_dropin(const char *name, const Manifest *m, char **ret) {
         if (!f)
                 return -ENOMEM;
         fputs(UNIT_FILES_MARK "\n", f);
-        /* Not Requires=: the network may be restarted without its machines. */
-        if (m->network == NETWORK_NAT)
-                fputs("[Unit]\nWants=sand-network.service\nAfter=sand-network.service\n", f);
+        print_dependencies(f, m);
         fprintf(f, "[Service]\nTimeoutStopSec=%" PRIu64 "us\n", stop_usec(m));
         for (char **line = m->resources; line && *line; line++) {
                 /* The manifest's reader has a list of what may be here; a second line is never in it. */
@@ -205,5 +228,6 @@ int unit_files_dropin(const char *name, const Manifest *m, char **ret) {
                 fprintf(f, "%s\n", *line);
         }
         print_credentials(f, name, m->credentials);
+        print_mounts(f, m, uid_base);
         return finish(&f, &text, ret);
 }

@@ -22,9 +22,9 @@ int unit_files_etc(char ***ret);
 
 /* The machine: `etc` is what to show of the host's /etc. */
 int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, char *const *etc, char **ret);
-/* Resource limits, the network that must be there, how long the longest function may take to end, the secrets that the
+/* Resource limits, the network and the mounts that must be there, how long the longest function may take to end, the secrets that the
  * functions read. `name`: what it is deployed as. */
-int unit_files_dropin(const char *name, const Manifest *m, char **ret);
+int unit_files_dropin(const char *name, const Manifest *m, uint32_t uid_base, char **ret);
 
 /* All allocate: "sand-app@NAME.socket", ... */
 char *unit_socket_name(const char *name);

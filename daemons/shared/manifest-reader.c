@@ -45,6 +45,14 @@ static char *place_to_pointer(const Place *at) {
         return text;
 }
 
+unsigned reader_line(Reader *rd, const Place *at) {
+        _cleanup_(freep) char *pointer = place_to_pointer(at);
+
+        if (!pointer)
+                rd->error = -ENOMEM;
+        return pointer ? json_text_line(rd->text, pointer) : 0;
+}
+
 void reader_complain(Reader *rd, const Place *at, const char *format, ...) {
         _cleanup_(freep) char *pointer = NULL, *message = NULL;
         va_list ap;
@@ -211,6 +219,13 @@ void read_size(Reader *rd, const Place *at, json_object *value, const Key *key, 
 
 void read_span(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
         read_quantity(rd, at, value, key, target, parse_time_span);
+}
+
+void read_boolean(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        if (!json_object_is_type(value, json_type_boolean))
+                reader_mismatch(rd, at, value, key->expected);
+        else
+                *(bool *) ((char *) target + key->offset) = json_object_get_boolean(value);
 }
 
 void read_members(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {

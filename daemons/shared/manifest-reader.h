@@ -40,6 +40,8 @@ struct Key {
 
 /* Adds a problem at `at`. */
 void reader_complain(Reader *rd, const Place *at, const char *format, ...) _printf_(3, 4);
+/* Where it is in the text, 1...; 0: not known. */
+unsigned reader_line(Reader *rd, const Place *at);
 /* "found `value`, expected `expected`" */
 void reader_mismatch(Reader *rd, const Place *at, json_object *value, const char *expected);
 /* A value in a few words, for a message: "the number 5", "\"abc\"", "an object". */
@@ -55,6 +57,7 @@ bool json_get_integer(json_object *value, uint64_t *ret);
 
 /* Readers for tables. */
 void read_unsigned(Reader *rd, const Place *at, json_object *value, const Key *key, void *target); /* unsigned */
+void read_boolean(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);  /* bool */
 void read_size(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);     /* uint64_t */
 void read_span(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);     /* uint64_t */
 void read_members(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);  /* key->keys */
@@ -75,5 +78,9 @@ void read_handler(Reader *rd, const Place *at, json_object *value, FunctionSpec 
 /* manifest-trigger.c: Manifest; and what holds between triggers and functions, once all are read */
 void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
 void check_triggers(Reader *rd, const Manifest *m);
+/* manifest-mount.c: Manifest; and what holds between them */
+void read_mounts(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
+void check_mounts(Reader *rd, const Manifest *m);
+void mounts_free(MountSpec *mounts, size_t n);
 /* Adds `override`'s variables to `base`'s; the sum is bounded as each of them is. */
 int environment_merge(Reader *rd, const Place *at, char *const *base, char *const *override, char ***ret);

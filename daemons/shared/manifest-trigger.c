@@ -75,13 +75,6 @@ static void read_tokens(Reader *rd, const Place *at, json_object *value, const K
                      "\"*\" or the name of a method or header");
 }
 
-static void read_boolean(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
-        if (!json_object_is_type(value, json_type_boolean))
-                reader_mismatch(rd, at, value, key->expected);
-        else
-                *(bool *) ((char *) target + key->offset) = json_object_get_boolean(value);
-}
-
 #define CORS(f) offsetof(WebCors, f)
 
 static const Key cors_keys[] = {

@@ -275,10 +275,10 @@ static const Key document_keys[] = {
           "a time span of at least \"10ms\", such as \"5min\", or \"infinity\"" },
         { "receipts", read_receipts, .expected = "\"sample\", \"failed\" or \"all\"" },
         { "triggers", read_triggers, .expected = "an array of triggers" },
+        { "mounts", read_mounts, .expected = "an array of mounts" },
         { "packages", read_packages, APP_FIELD(manifest.packages), .expected = "an array of Debian packages' names" },
         { "build", read_command, APP_FIELD(manifest.build), .expected = "an array of a program and its arguments" },
         UNSERVED("workflows"),
-        UNSERVED("mounts"),
         UNSERVED("allow"),
         {}
 };
@@ -331,6 +331,7 @@ static void manifest_done(Manifest *m) {
         strv_free(m->resources);
         strv_free(m->credentials);
         http_triggers_free(m->triggers, m->n_triggers);
+        mounts_free(m->mounts, m->n_mounts);
         strv_free(m->packages);
         strv_free(m->build);
         (void) json_object_put(m->json);
@@ -353,6 +354,7 @@ static int read_document(Reader *rd, Manifest **ret) {
         merge_environments(rd, &d);
         merge_credentials(rd, &d);
         check_triggers(rd, &d.manifest);
+        check_mounts(rd, &d.manifest);
         strv_free(d.environment);
         strv_free(d.credentials);
 

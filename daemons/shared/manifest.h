@@ -39,6 +39,13 @@ typedef enum Network {
 
 const char *network_to_string(Network n);
 
+/* A directory of the host's in the machine. Both paths are absolute and normal, and need no quoting in a unit. */
+typedef struct MountSpec {
+        char *host, *at;
+        bool write;
+        unsigned line; /* of `host` in sand.json, for messages */
+} MountSpec;
+
 typedef struct FunctionSpec {
         char *name;
         Runtime runtime;
@@ -69,6 +76,8 @@ typedef struct Manifest {
         HttpTrigger *triggers;   /* in the file's order */
         size_t n_triggers;
         Network network;
+        MountSpec *mounts;       /* in the file's order */
+        size_t n_mounts;
         json_object *json;       /* the document itself */
 } Manifest;
 

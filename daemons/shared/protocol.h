@@ -122,6 +122,8 @@
 
 /* Where things are on a host. */
 #define SAND_RUN_DIR "/run/sand"
+/* Of a machine with mounts, in a mount namespace of its own: "0", "1", ... in the order of its sand.json. */
+#define SAND_MOUNTS_DIR SAND_RUN_DIR "/mounts"
 #define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, 0660 root:sand-invoke */
 #define SAND_CONTROL_SOCKET_DIR "/run/sand/control" /* NAME.control, in a directory 0700 root */
 #define SAND_STATE_DIR "/var/lib/sand"

@@ -118,6 +118,11 @@ static bool has_line(const char *text, const char *line) {
         return false;
 }
 
+static MountSpec mounts[] = {
+        { .host = (char *) "/srv/in", .at = (char *) "/mnt/in" },
+        { .host = (char *) "/srv/out", .at = (char *) "/mnt/out", .write = true },
+};
+
 static void test_nspawn_file(void **state) {
         static const char *const lines[] = {
                 "Parameters=/usr/lib/sand/sand-supervisord --app shop", "PrivateUsers=671088640:65536",
@@ -125,7 +130,7 @@ static void test_nspawn_file(void **state) {
                 "BindReadOnly=/var/lib/sand/apps/shop:/run/sand/versions", "Bind=/var/lib/sand/state/shop:/state",
                 "BindReadOnly=/etc/localtime", "KillSignal=SIGTERM", "NotifyReady=yes",
         };
-        _cleanup_(freep) char *text = NULL, *with_network = NULL;
+        _cleanup_(freep) char *text = NULL, *with_network = NULL, *with_mounts = NULL;
         Manifest m = {};
 
         assert_int_equal(unit_files_nspawn("shop", &m, 671088640, (char *[]) { (char *) "/etc/localtime", NULL }, &text), 0);
@@ -142,6 +147,11 @@ static void test_nspawn_file(void **state) {
         assert_int_equal(unit_files_nspawn("shop", &m, 671088640, NULL, &with_network), 0);
         assert_non_null(strstr(with_network, "[Network]\nPrivate=yes\nBridge=sand0\n"));
         assert_true(has_line(with_network, "BindReadOnly=/run/sand/network:/etc/sand"));
+        m.mounts = mounts;
+        m.n_mounts = ELEMENTSOF(mounts);
+        assert_int_equal(unit_files_nspawn("shop", &m, 671088640, NULL, &with_mounts), 0);
+        assert_true(has_line(with_mounts, "# /srv/in\nBindReadOnly=/run/sand/mounts/0:/mnt/in"));
+        assert_true(has_line(with_mounts, "# /srv/out\nBind=/run/sand/mounts/1:/mnt/out"));
 }
 
 static void test_dropin(void **state) {
@@ -150,27 +160,36 @@ static void test_dropin(void **state) {
         char *evil[] = { (char *) "MemoryMax=1G\nExecStartPre=/bin/false", NULL };
         FunctionSpec functions[] = { { .timeout_usec = 3 * USEC_PER_SEC }, { .timeout_usec = 90 * USEC_PER_SEC } };
         Manifest m = { .functions = functions, .n_functions = 2, .resources = resources };
-        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL, *secrets = NULL, *with_network = NULL;
+        _cleanup_(freep) char *text = NULL, *none = NULL, *endless = NULL, *secrets = NULL, *with_network = NULL,
+                             *with_mounts = NULL;
 
-        assert_int_equal(unit_files_dropin("shop", &m, &text), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &text), 0);
         assert_true(has_line(text, "[Service]"));
         assert_true(has_line(text, "MemoryMax=1G"));
         assert_true(has_line(text, "CPUQuota=150%"));
         assert_true(has_line(text, "TimeoutStopSec=120000000us"));
         m.resources = evil;
-        assert_int_equal(unit_files_dropin("shop", &m, &none), -EINVAL);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &none), -EINVAL);
         m.resources = NULL;
         functions[0].timeout_usec = USEC_INFINITY;
-        assert_int_equal(unit_files_dropin("shop", &m, &endless), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &endless), 0);
         assert_true(has_line(endless, "TimeoutStopSec=900000000us"));
         assert_null(strstr(text, "sand-network"));
         m.network = NETWORK_NAT;
-        assert_int_equal(unit_files_dropin("shop", &m, &with_network), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &with_network), 0);
         assert_non_null(strstr(with_network, "[Unit]\nWants=sand-network.service\nAfter=sand-network.service\n[Service]\n"));
         m.network = NETWORK_NONE;
+        assert_null(strstr(endless, "ExecStart"));
+        m.mounts = mounts;
+        m.n_mounts = ELEMENTSOF(mounts);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &with_mounts), 0);
+        assert_non_null(strstr(with_mounts, "[Unit]\nRequiresMountsFor=/srv/in\nRequiresMountsFor=/srv/out\n[Service]\n"));
+        assert_non_null(strstr(with_mounts, "\nExecStart=\nExecStart=/usr/lib/sand/sand-hostd --group=656360 --mount=/srv/in "
+                                            "--mount=/srv/out:rw -- systemd-nspawn --quiet "));
+        m.n_mounts = 0;
         assert_null(strstr(endless, "SAND_CREDENTIALS"));
         m.credentials = credentials;
-        assert_int_equal(unit_files_dropin("shop", &m, &secrets), 0);
+        assert_int_equal(unit_files_dropin("shop", &m, 655360, &secrets), 0);
         assert_true(has_line(secrets, "Environment=\"SAND_CREDENTIALS=--load-credential=api-key:api-key --load-credential=k:k\""));
         assert_true(has_line(secrets, "LoadCredentialEncrypted=api-key:/var/lib/sand/secrets/shop/api-key"));
         assert_true(has_line(secrets, "LoadCredentialEncrypted=k:/var/lib/sand/secrets/shop/k"));

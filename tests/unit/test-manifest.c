@@ -38,6 +38,9 @@ static const char full[] =
         "  \"environment\": { \"QUALITY\": \"1\", \"LANG\": \"C.UTF-8\" },\n"
         "  \"resources\": { \"MemoryMax\": \"1G\", \"CPUQuota\": \"150%\", \"TasksMax\": 512 },\n"
         "  \"network\": \"none\", \"idle\": \"infinity\", \"receipts\": \"failed\",\n"
+        "  \"mounts\": [ { \"host\": \"/srv/in\", \"at\": \"/mnt/in\" },\n"
+        "    { \"at\": \"/mnt/out\", \"write\": true,\n"
+        "      \"host\": \"/srv/out\" } ],\n"
         "  \"packages\": [\"python3-pil\", \"fonts-dejavu-core\"], \"build\": [\"make\", \"-j\"]\n"
         "}";
 
@@ -62,6 +65,13 @@ static void test_full(void **state) {
         assert_strv(m->packages, (const char *const[]) { "python3-pil", "fonts-dejavu-core" }, 2);
         assert_strv(m->build, (const char *const[]) { "make", "-j" }, 2);
         assert_non_null(m->json);
+        assert_int_equal(m->n_mounts, 2);
+        assert_string_equal(m->mounts[0].host, "/srv/in");
+        assert_string_equal(m->mounts[0].at, "/mnt/in");
+        assert_false(m->mounts[0].write);
+        assert_string_equal(m->mounts[1].host, "/srv/out");
+        assert_true(m->mounts[1].write);
+        assert_int_equal(m->mounts[1].line, m->mounts[0].line + 2);
 
         f = m->functions; /* the file's order */
         assert_string_equal(f->name, "resize");
@@ -150,7 +160,6 @@ static const Case cases[] = {
         { NULL, "\"timeuot\": \"1s\"", "/functions/f/timeuot", "expected perhaps \"timeout\"" },
         /* known, not served */
         { "\"workflows\": {}", NULL, "/workflows", "\"workflows\", which is not served by this version of SAND" },
-        { "\"mounts\": []", NULL, "/mounts", "not served by this version" },
         { "\"allow\": []", NULL, "/allow", "not served by this version" },
         { "\"network\": \"host\"", NULL, "/network", "found \"host\", expected \"none\" or \"nat\"" },
         { "\"network\": true", NULL, "/network", "found true, expected \"none\" or \"nat\"" },
@@ -254,6 +263,18 @@ static const Case cases[] = {
         { "\"resources\": {\"AllowedCPUs\": \"0,\"}", NULL, "/resources/AllowedCPUs", "ranges" },
         { "\"resources\": {\"AllowedCPUs\": \"\"}", NULL, "/resources/AllowedCPUs", "ranges" },
         { "\"resources\": {\"AllowedCPUs\": \"99999999999\"}", NULL, "/resources/AllowedCPUs", "ranges" },
+        /* mounts; what their paths may be is in manifests/ */
+        { "\"mounts\": {}", NULL, "/mounts", "found an object, expected an array of mounts" },
+        { "\"mounts\": [{\"host\": \"/srv\"}]", NULL, "/mounts/0", "\"at\" is missing" },
+        { "\"mounts\": [{\"host\": \"srv\", \"at\": \"/a\"}]", NULL, "/mounts/0/host", "found \"srv\", expected an absolute path" },
+        { "\"mounts\": [{\"host\": \"/\", \"at\": \"/a\"}]", NULL, "/mounts/0/host", "found \"/\", expected an absolute path" },
+        { "\"mounts\": [{\"host\": \"/var\", \"at\": \"/a\"}]", NULL, "/mounts/0/host", "neither is nor hides /var/lib/machines" },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/a\"}, {\"host\": \"/srv\", \"at\": \"/app/b\"}]", NULL, "/mounts/1/at",
+          "found \"/app/b\", expected a path that neither is nor hides /app, which is the machine's own" },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/a/b\"}, {\"host\": \"/srv\", \"at\": \"/a\"}]", NULL, "/mounts/1/at",
+          "found \"/a\", which is or is within \"/a/b\" at /mounts/0/at" },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/a\"}, {\"host\": \"/srv\", \"at\": \"/ab\"}]", NULL },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/a\", \"write\": 1}]", NULL, "/mounts/0/write", "expected true or false" },
         /* packages, the build command */
         { "\"packages\": []", NULL },
         { "\"packages\": [\"python3-pil\", \"g++\", \"libc6.1\", \"0ad\"]", NULL },
