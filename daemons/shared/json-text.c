@@ -479,7 +479,8 @@ static uint32_t find_child(const JsonText *t, const Node *parent, const char *to
         return NONE;
 }
 
-unsigned json_text_line(const JsonText *t, const char *pointer) {
+/* The value at a pointer, or the nearest that is above it. */
+static const Node *find(const JsonText *t, const char *pointer, bool *ret_there) {
         const Node *node = t->nodes;
 
         while (*pointer == '/') {
@@ -489,5 +490,19 @@ unsigned json_text_line(const JsonText *t, const char *pointer) {
                 node = t->nodes + child;
                 pointer += strcspn(pointer, "/");
         }
-        return node->line;
+        *ret_there = !*pointer;
+        return node;
+}
+
+unsigned json_text_line(const JsonText *t, const char *pointer) {
+        bool there;
+
+        return find(t, pointer, &there)->line;
+}
+
+bool json_text_has(const JsonText *t, const char *pointer) {
+        bool there;
+
+        (void) find(t, pointer, &there);
+        return there;
 }

@@ -26,3 +26,4 @@ json_object *json_text_root(const JsonText *t);
 /* The line, from 1, of the value at an RFC 6901 pointer, of its key if it has one. What is not there
  * has the line of the nearest that is. */
 unsigned json_text_line(const JsonText *t, const char *pointer);
+bool json_text_has(const JsonText *t, const char *pointer);

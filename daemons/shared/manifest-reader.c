@@ -55,6 +55,7 @@ unsigned reader_line(Reader *rd, const Place *at) {
 
 void reader_complain(Reader *rd, const Place *at, const char *format, ...) {
         _cleanup_(freep) char *pointer = NULL, *message = NULL;
+        const Layer *source;
         va_list ap;
         int r;
 
@@ -68,8 +69,9 @@ void reader_complain(Reader *rd, const Place *at, const char *format, ...) {
                 return;
         }
         pointer = place_to_pointer(at);
-        if (!pointer || problems_add(rd->problems, rd->file, pointer, json_text_line(rd->text, pointer),
-                                     "%s", message) < 0)
+        source = pointer ? layers_source(rd->layers, pointer) : NULL;
+        if (!source || problems_add(rd->problems, source->file, pointer, json_text_line(source->text, pointer), "%s",
+                                    message) < 0)
                 rd->error = -ENOMEM;
 }
 

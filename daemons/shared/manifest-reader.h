@@ -4,14 +4,13 @@
 /* Reading a JSON object by a table of its keys: each value goes to a checked place in a structure, each
  * mistake becomes a problem with its pointer and line, and reading goes on to find the others. */
 
-#include "json-text.h"
+#include "layers.h"
 #include "manifest.h"
 
 /* What is being read. The readers below return nothing: a mistake of the user's is `bad`, one of
  * ours or of the machine's is `error`, and whoever called all of them looks at both at the end. */
 typedef struct Reader {
-        const char *file;
-        const JsonText *text;
+        const Layers *layers; /* the merged document, and where each value of it is written */
         Problems *problems;
         int dir_fd; /* the bundle, for those who check files; or -EBADF */
         bool bad;

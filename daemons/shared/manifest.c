@@ -2,7 +2,9 @@
 #include "manifest.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "manifest-reader.h"
@@ -350,7 +352,7 @@ static int read_document(Reader *rd, Manifest **ret) {
         Place document = {};
         Manifest *m = NULL;
 
-        read_object(rd, &document, json_text_root(rd->text), document_keys, &d);
+        read_object(rd, &document, rd->layers->merged, document_keys, &d);
         merge_environments(rd, &d);
         merge_credentials(rd, &d);
         check_triggers(rd, &d.manifest);
@@ -368,29 +370,28 @@ static int read_document(Reader *rd, Manifest **ret) {
                 return rd->error < 0 ? rd->error : -EBADMSG;
         }
         *m = d.manifest;
-        m->json = json_object_get(json_text_root(rd->text));
+        m->json = json_object_get(rd->layers->merged);
         *ret = m;
         return 0;
 }
 
-static int parse_at(int dir_fd, const char *file, const char *text, size_t size, Problems *problems,
-                    Manifest **ret) {
-        _cleanup_(json_text_freep) JsonText *t = NULL;
-        int r;
-
-        r = json_text_parse(file, text, size, problems, &t);
-        if (r < 0)
-                return r;
-        return read_document(&(Reader) { .file = file, .text = t, .problems = problems, .dir_fd = dir_fd }, ret);
-}
-
-int manifest_parse(const char *file, const char *text, size_t size, Problems *problems, Manifest **ret) {
-        assert(file);
-        assert(text || size == 0);
+int manifest_from_layers(const Layers *l, int files_fd, Problems *problems, Manifest **ret) {
+        assert(l);
         assert(problems);
         assert(ret);
 
-        return parse_at(-EBADF, file, text, size, problems, ret);
+        return read_document(&(Reader) { .layers = l, .problems = problems, .dir_fd = files_fd }, ret);
+}
+
+int manifest_parse(const char *file, const char *text, size_t size, Problems *problems, Manifest **ret) {
+        _cleanup_(layers_done) Layers l = {};
+        int r;
+
+        assert(file);
+        assert(text || size == 0);
+
+        r = layers_add(&l, file, text, size, problems);
+        return r < 0 ? r : manifest_from_layers(&l, -EBADF, problems, ret);
 }
 
 /* All of a file that is not larger than a manifest may be, and one byte more if it is. */
@@ -439,11 +440,87 @@ static int open_manifest(int dir_fd, Problems *problems) {
         return r < 0 ? r : -EBADMSG;
 }
 
-int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **ret) {
-        _cleanup_(closep) int fd = -EBADF;
+static int add_file(Layers *l, int fd, const char *file, Problems *problems) {
         _cleanup_(freep) char *text = NULL;
         size_t size;
         int r;
+
+        r = read_text(fd, &text, &size);
+        return r < 0 ? r : layers_add(l, file, text, size, problems);
+}
+
+/* What an operator cannot change: the name comes with the deployment, and a bundle has been built when it gets here. */
+static int check_override(const Layer *l, Problems *problems) {
+        static const char *const fixed[] = { "name", "build" };
+        int result = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(fixed); i++) {
+                char pointer[16];
+                int r;
+
+                if (!json_object_object_get_ex(json_text_root(l->text), fixed[i], NULL))
+                        continue;
+                (void) snprintf(pointer, sizeof(pointer), "/%s", fixed[i]);
+                r = problems_add(problems, l->file, pointer, json_text_line(l->text, pointer),
+                                 "found \"%s\", which an override cannot change, expected no such key", fixed[i]);
+                result = r < 0 ? r : -EBADMSG;
+        }
+        return result;
+}
+
+static int is_override(const struct dirent *e) {
+        return override_file_is_valid(e->d_name);
+}
+
+static int compare_names(const struct dirent **a, const struct dirent **b) {
+        return strcmp((*a)->d_name, (*b)->d_name); /* whatever the locale */
+}
+
+bool override_file_is_valid(const char *s) {
+        size_t l = strlen(s), suffix = strlen(OVERRIDE_SUFFIX);
+
+        return l > suffix && s[0] != '.' && streq(s + l - suffix, OVERRIDE_SUFFIX);
+}
+
+int overrides_list(int dir_fd, char ***ret) {
+        _cleanup_(strv_freep) char **l = NULL;
+        struct dirent **entries;
+        int n, r = 0;
+
+        n = scandirat(dir_fd, ".", &entries, is_override, compare_names);
+        if (n < 0)
+                return -errno;
+        for (int i = 0; i < n; i++) {
+                if (r >= 0)
+                        r = strv_extend(&l, entries[i]->d_name);
+                free(entries[i]);
+        }
+        free(entries);
+        if (r >= 0)
+                *ret = TAKE_PTR(l);
+        return r;
+}
+
+static int add_override(Layers *l, int dir_fd, const char *folder, const char *file, Problems *problems) {
+        _cleanup_(freep) char *path = NULL;
+        _cleanup_(closep) int fd = -EBADF;
+        int r;
+
+        if (asprintf(&path, "%s/%s", folder, file) < 0)
+                return -ENOMEM;
+        fd = open_beneath(dir_fd, file, O_RDONLY, 0, 0);
+        if (fd < 0)
+                return fd;
+        r = add_file(l, fd, path, problems);
+        return r < 0 ? r : check_override(l->items + l->n - 1, problems);
+}
+
+int manifest_layers(int dir_fd, int overrides_fd, const char *app, Problems *problems, Layers *ret) {
+        _cleanup_(strv_freep) char **files = NULL;
+        _cleanup_(layers_done) Layers l = {};
+        _cleanup_(freep) char *folder = NULL;
+        _cleanup_(closep) int fd = -EBADF;
+        int r, result = 0;
 
         assert(dir_fd >= 0);
         assert(problems);
@@ -452,10 +529,34 @@ int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **r
         fd = open_manifest(dir_fd, problems);
         if (fd < 0)
                 return fd;
-        r = read_text(fd, &text, &size);
-        if (r < 0)
-                return r;
-        return parse_at(check_files ? dir_fd : -EBADF, MANIFEST_FILE, text, size, problems, ret);
+        r = add_file(&l, fd, MANIFEST_FILE, problems);
+        if (r >= 0 && overrides_fd >= 0) {
+                r = overrides_list(overrides_fd, &files);
+                if (r >= 0 && asprintf(&folder, SAND_OVERRIDES_DIR "/%s" OVERRIDES_SUFFIX, app) < 0)
+                        r = -ENOMEM;
+        }
+        for (char **f = files; (r >= 0 || r == -EBADMSG) && f && *f; f++) {
+                r = add_override(&l, overrides_fd, folder, *f, problems);
+                result = r < 0 ? r : result;
+        }
+        if (r < 0 || result < 0)
+                return r < 0 ? r : result;
+        *ret = l;
+        l = (Layers) {};
+        return 0;
+}
+
+int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **ret) {
+        return manifest_load_overridden(dir_fd, -EBADF, NULL, check_files, problems, ret);
+}
+
+int manifest_load_overridden(int dir_fd, int overrides_fd, const char *app, bool check_files, Problems *problems,
+                             Manifest **ret) {
+        _cleanup_(layers_done) Layers l = {};
+        int r;
+
+        r = manifest_layers(dir_fd, overrides_fd, app, problems, &l);
+        return r < 0 ? r : manifest_from_layers(&l, check_files ? dir_fd : -EBADF, problems, ret);
 }
 
 const FunctionSpec *manifest_find(const Manifest *m, const char *name) {

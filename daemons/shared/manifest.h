@@ -108,6 +108,14 @@ void problems_done(Problems *p);
 int manifest_load(int dir_fd, bool check_files, Problems *problems, Manifest **ret);
 /* The same for a text of `size` bytes; `file` names it in problems. */
 int manifest_parse(const char *file, const char *text, size_t size, Problems *problems, Manifest **ret);
+/* The same with what an operator overrides: merge patches (RFC 7396), all *.json of the directory `overrides_fd` in the
+ * order of their names; -EBADF: none. Problems name them as files of the application `app` in SAND_OVERRIDES_DIR. */
+int manifest_load_overridden(int dir_fd, int overrides_fd, const char *app, bool check_files, Problems *problems,
+                             Manifest **ret);
+/* In two steps, for those who look at the texts: layers.h; files are looked at below files_fd, unless it is -EBADF. */
+typedef struct Layers Layers;
+int manifest_layers(int dir_fd, int overrides_fd, const char *app, Problems *problems, Layers *ret);
+int manifest_from_layers(const Layers *l, int files_fd, Problems *problems, Manifest **ret);
 Manifest *manifest_free(Manifest *m);
 DEFINE_POINTER_CLEANUP(Manifest *, manifest_free);
 
@@ -120,6 +128,13 @@ bool app_name_is_valid(const char *s);
 bool function_name_is_valid(const char *s);
 /* [a-z0-9][a-z0-9+.-]{1,127}, as Debian's policy says; without an architecture */
 bool package_name_is_valid(const char *s);
+
+#define OVERRIDES_SUFFIX ".json.d" /* of an application's folder in SAND_OVERRIDES_DIR */
+#define OVERRIDE_SUFFIX ".json"
+/* "50-memory.json": no dot at its beginning */
+bool override_file_is_valid(const char *s);
+/* The overrides in a directory, in the order in which they count; NULL for none, else the caller frees. */
+int overrides_list(int dir_fd, char ***ret);
 
 /* Of a secret: [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}. systemd takes more; this needs no quoting in a unit or a shell. */
 bool credential_name_is_valid(const char *s);

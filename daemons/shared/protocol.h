@@ -127,6 +127,7 @@
 #define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, 0660 root:sand-invoke */
 #define SAND_CONTROL_SOCKET_DIR "/run/sand/control" /* NAME.control, in a directory 0700 root */
 #define SAND_STATE_DIR "/var/lib/sand"
+#define SAND_OVERRIDES_DIR "/etc/sand/apps"        /* NAME.json.d/: what operators override */
 #define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json: hostd/app.h */
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
 #define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
