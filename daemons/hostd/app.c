@@ -11,6 +11,7 @@
 
 #include "catalogue.h"
 #include "fs.h"
+#include "layers.h"
 #include "machine-root.h"
 #include "protocol.h"
 #include "settings.h"
@@ -19,7 +20,6 @@
 
 #define UIDS_SIZE_MAX (1024U * 1024U)
 #define SUBIDS_SIZE_MAX (16U * 1024U * 1024U)
-#define HASH12 12
 
 static const char *const pending_names[] = {
         [PENDING_DEPLOY] = "deploy",
@@ -104,8 +104,13 @@ int app_list(const Places *p, char ***ret) {
         return 0;
 }
 
-/* "12-0123456789ab" */
-static bool version_is_valid(const char *s, uint64_t *ret_number) {
+static bool is_hex(const char *s, size_t n) {
+        return strspn(s, "0123456789abcdef") == n;
+}
+
+/* "12-0123456789ab", perhaps with "+89abcdef" */
+bool version_is_valid(const char *s, uint64_t *ret_number) {
+        const char *plus = strchr(s, '+');
         char *end;
         uint64_t n;
 
@@ -113,12 +118,22 @@ static bool version_is_valid(const char *s, uint64_t *ret_number) {
                 return false;
         errno = 0;
         n = strtoull(s, &end, 10);
-        if (errno != 0 || n >= UINT32_MAX || *end != '-' || strlen(end + 1) != HASH12 ||
-            strspn(end + 1, "0123456789abcdef") != HASH12)
+        if (errno != 0 || n >= UINT32_MAX || *end != '-' || !is_hex(end + 1, VERSION_HASH_LENGTH) ||
+            version_bundle_length(end + 1) != VERSION_HASH_LENGTH)
+                return false;
+        if (plus && (!is_hex(plus + 1, OVERRIDES_HASH_LENGTH) || plus[1 + OVERRIDES_HASH_LENGTH]))
                 return false;
         if (ret_number)
                 *ret_number = n;
         return true;
+}
+
+size_t version_bundle_length(const char *version) {
+        return strcspn(version, "+");
+}
+
+static bool version_is_bundle(const char *s) {
+        return version_is_valid(s, NULL) && !s[version_bundle_length(s)];
 }
 
 int app_current(const Places *p, const char *name, char **ret_version) {
@@ -138,7 +153,7 @@ int app_current(const Places *p, const char *name, char **ret_version) {
 static const char *hash_path(Path *path, const char *name, const char *version) {
         char file[64];
 
-        (void) snprintf(file, sizeof(file), "%s.sha256", version);
+        (void) snprintf(file, sizeof(file), "%.*s.sha256", (int) version_bundle_length(version), version);
         return in_app(path, name, file);
 }
 
@@ -157,16 +172,45 @@ int app_hash(const Places *p, const char *name, const char *version, char **ret_
         return 0;
 }
 
-int app_manifest(const Places *p, const char *name, const char *version, Manifest **ret) {
-        _cleanup_(closep) int fd = -EBADF;
-        Problems problems = {};
+static int open_folder(const Places *p, const char *name, const char *folder) {
         Path path;
+        int fd = openat(p->apps_fd, in_app(&path, name, folder), O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int app_open_bundle(const Places *p, const char *name, const char *version) {
+        char bundle[64];
+
+        (void) snprintf(bundle, sizeof(bundle), "%.*s", (int) version_bundle_length(version), version);
+        return open_folder(p, name, bundle);
+}
+
+int app_layers(const Places *p, const char *name, const char *version, Layers *ret) {
+        _cleanup_(closep) int bundle_fd = app_open_bundle(p, name, version), overrides_fd = -EBADF;
+        Problems problems = {};
         int r;
 
-        fd = openat(p->apps_fd, in_app(&path, name, version), O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        r = manifest_load(fd, false, &problems, ret);
+        if (bundle_fd < 0)
+                return bundle_fd;
+        if (version[version_bundle_length(version)]) {
+                overrides_fd = open_folder(p, name, version);
+                if (overrides_fd < 0)
+                        return overrides_fd;
+        }
+        r = manifest_layers(bundle_fd, overrides_fd, name, &problems, ret);
+        problems_done(&problems);
+        return r;
+}
+
+int app_manifest(const Places *p, const char *name, const char *version, Manifest **ret) {
+        _cleanup_(layers_done) Layers l = {};
+        Problems problems = {};
+        int r;
+
+        r = app_layers(p, name, version, &l);
+        if (r >= 0)
+                r = manifest_from_layers(&l, -EBADF, &problems, ret);
         problems_done(&problems);
         return r;
 }
@@ -188,36 +232,13 @@ int app_versions(const Places *p, const char *name, char ***ret) {
         if (r < 0)
                 return r;
         for (char **i = all; *i; i++)
-                if (version_is_valid(*i, NULL))
+                if (version_is_bundle(*i))
                         all[n++] = *i;
                 else
                         free(*i);
         all[n] = NULL;
         qsort(all, n, sizeof(char *), compare_versions);
         *ret = TAKE_PTR(all);
-        return 0;
-}
-
-int app_versions_outdated(const Places *p, const char *name, char ***ret) {
-        _cleanup_(strv_freep) char **all = NULL, **l = NULL;
-        _cleanup_(freep) char *current = NULL;
-        size_t n;
-        int r;
-
-        r = app_current(p, name, &current);
-        if (r < 0)
-                return r;
-        r = app_versions(p, name, &all);
-        if (r < 0)
-                return r;
-        n = strv_length(all);
-        for (size_t i = 0; i + APP_VERSIONS_KEPT < n; i++)
-                if (!streq(all[i], current)) {
-                        r = strv_extend(&l, all[i]);
-                        if (r < 0)
-                                return r;
-                }
-        *ret = TAKE_PTR(l);
         return 0;
 }
 
@@ -243,7 +264,7 @@ int app_set_pending(const Places *p, const char *name, Pending pending) {
         return r < 0 ? r : 0;
 }
 
-static int next_version(const Places *p, const char *name, const char *hash, char **ret) {
+int app_next_version(const Places *p, const char *name, const char *hash, char **ret) {
         _cleanup_(strv_freep) char **all = NULL;
         uint64_t last = 0;
         size_t n;
@@ -255,11 +276,11 @@ static int next_version(const Places *p, const char *name, const char *hash, cha
         n = strv_length(all);
         if (n > 0)
                 (void) version_is_valid(all[n - 1], &last);
-        return asprintf(ret, "%" PRIu64 "-%.*s", last + 1, HASH12, hash) < 0 ? -ENOMEM : 0;
+        return asprintf(ret, "%" PRIu64 "-%.*s", last + 1, VERSION_HASH_LENGTH, hash) < 0 ? -ENOMEM : 0;
 }
 
-int app_store(const Places *p, const char *name, const char *incoming, const char *hash, char **ret_version) {
-        _cleanup_(freep) char *version = NULL, *line = NULL;
+int app_store(const Places *p, const char *name, const char *incoming, const char *hash, const char *version) {
+        _cleanup_(freep) char *line = NULL;
         _cleanup_(closep) int app_fd = -EBADF;
         Path path;
         int r;
@@ -267,9 +288,6 @@ int app_store(const Places *p, const char *name, const char *incoming, const cha
         app_fd = openat(p->apps_fd, name, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
         if (app_fd < 0)
                 return -errno;
-        r = next_version(p, name, hash, &version);
-        if (r < 0)
-                return r;
         if (asprintf(&line, "%s\n", hash) < 0)
                 return -ENOMEM;
         r = fs_write(p->apps_fd, hash_path(&path, name, version), line, 0644, 0, 0);
@@ -277,11 +295,17 @@ int app_store(const Places *p, const char *name, const char *incoming, const cha
                 return r;
         if (renameat2(p->apps_fd, incoming, app_fd, version, RENAME_NOREPLACE) < 0)
                 return -errno;
-        r = fs_sync_dir(app_fd);
-        if (r < 0)
-                return r;
-        *ret_version = TAKE_PTR(version);
-        return 0;
+        return fs_sync_dir(app_fd);
+}
+
+int app_store_overrides(const Places *p, const char *name, const char *incoming, const char *version) {
+        _cleanup_(closep) int app_fd = open_folder(p, name, ".");
+
+        if (app_fd < 0)
+                return app_fd;
+        if (renameat2(p->apps_fd, incoming, app_fd, version, RENAME_NOREPLACE) < 0)
+                return -errno;
+        return fs_sync_dir(app_fd);
 }
 
 int app_uid_base(const Places *p, const char *name, uint32_t *ret) {

@@ -6,7 +6,10 @@
  *     /var/lib/sand/apps/NAME/
  *             N-HASH12/           a version, immutable; N counts up, HASH12 begins its hash
  *             N-HASH12.sha256     its whole hash
- *             current             -> the version that serves
+ *             N-HASH12.json       who deployed it, when, from where (version.h)
+ *             N-HASH12+HASH8/     the operator's overrides that the version is served with, as they were applied;
+ *                                 HASH8 begins their hash
+ *             current             -> the version that serves: one of the two kinds of folders
  *             uid-base            the application's range
  *             uids.json           its functions' uids
  *             address             its number in the machines' network (network-plan.h), once it has had one
@@ -22,7 +25,8 @@
 #include "manifest.h"
 #include "network-plan.h"
 
-#define APP_VERSIONS_KEPT 5U
+#define VERSION_HASH_LENGTH 12
+#define OVERRIDES_HASH_LENGTH 8
 #define APP_INCOMING_PREFIX ".incoming-"
 #define APP_GONE_PREFIX ".gone-"
 
@@ -36,6 +40,11 @@ typedef struct Places {
 int places_open(Places *ret);
 void places_done(Places *p);
 
+/* "12-0123456789ab", or with overrides "12-0123456789ab+89abcdef" */
+bool version_is_valid(const char *s, uint64_t *ret_number);
+/* How many of its characters name the bundle. */
+size_t version_bundle_length(const char *version);
+
 bool app_exists(const Places *p, const char *name);
 /* All names, also of what is half there; caller frees. */
 int app_list(const Places *p, char ***ret);
@@ -43,12 +52,13 @@ int app_list(const Places *p, char ***ret);
 /* -ENOENT: none. */
 int app_current(const Places *p, const char *name, char **ret_version);
 int app_hash(const Places *p, const char *name, const char *version, char **ret_hash);
-/* Of one version. */
+/* The bundle's manifest, with the overrides of the version. */
+int app_layers(const Places *p, const char *name, const char *version, Layers *ret);
 int app_manifest(const Places *p, const char *name, const char *version, Manifest **ret);
-/* Versions, oldest first; caller frees. */
+/* The folder of a version's bundle. */
+int app_open_bundle(const Places *p, const char *name, const char *version);
+/* Bundles, oldest first; caller frees. */
 int app_versions(const Places *p, const char *name, char ***ret);
-/* Versions that may go: all but the last ones and the current. */
-int app_versions_outdated(const Places *p, const char *name, char ***ret);
 int app_uid_base(const Places *p, const char *name, uint32_t *ret);
 /* -ENOENT: it has none. */
 int app_network_number(const Places *p, const char *name, unsigned *ret);
@@ -65,8 +75,11 @@ typedef enum Pending {
 Pending app_pending(const Places *p, const char *name);
 int app_set_pending(const Places *p, const char *name, Pending pending);
 
-/* Makes the next version of the tree `incoming` in the folder of all applications. */
-int app_store(const Places *p, const char *name, const char *incoming, const char *hash, char **ret_version);
+int app_next_version(const Places *p, const char *name, const char *hash, char **ret);
+/* Makes the version of the tree `incoming` in the folder of all applications. */
+int app_store(const Places *p, const char *name, const char *incoming, const char *hash, const char *version);
+/* The same for a folder of overrides. -EEXIST: the version is there. */
+int app_store_overrides(const Places *p, const char *name, const char *incoming, const char *version);
 
 /* Gives the application all that it has beside its versions: range, uids, address, machine root, state, the files of
  * its units. Sets *ret_changed if systemd must be told, *ret_renew if a machine that runs is not made so. With a text in *ret_conflict, -EEXIST: the name is taken by

@@ -10,15 +10,22 @@
 #include "log.h"
 #include "machine-root.h"
 #include "mounts.h"
+#include "override.h"
 #include "protocol.h"
 #include "remove.h"
 #include "secret-operation.h"
 #include "settings.h"
 #include "unit-files.h"
+#include "vendor.h"
+#include "version.h"
 
 /* For the machine to load all workers of a version: imports may be slow. */
 #define PREPARE_TIMEOUT_USEC (120 * USEC_PER_SEC)
 #define RELOAD_TIMEOUT_USEC (30 * USEC_PER_SEC)
+
+static void problemsp(Problems *p) {
+        problems_done(p);
+}
 
 static int take_result(Operation *o, const IntakeResult *result) {
         int r;
@@ -51,38 +58,45 @@ static void on_intake(Task *t, int r, const char *report, void *userdata) {
                 operation_continue(o);
 }
 
-static int step_intake(Operation *o) {
+/* The descriptor of a new folder, or an error that was recorded. */
+static int make_incoming(Operation *o, char **ret_name) {
         char name[] = APP_INCOMING_PREFIX "XXXXXX";
         _cleanup_(freep) char *path = NULL;
-        int r;
+        int fd;
 
         /* mkdtemp() knows no directory descriptor; the folder is root's alone. */
         if (asprintf(&path, SAND_APPS_DIR "/%s", name) < 0)
                 return -ENOMEM;
         if (!mkdtemp(path))
-                return operation_error_errno(o, -errno, "make a directory for the bundle");
-        r = free_and_strdup(&o->incoming, strrchr(path, '/') + 1);
-        if (r < 0)
-                return r;
-        o->incoming_fd = openat(o->all->places.apps_fd, o->incoming, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+                return operation_error_errno(o, -errno, "make a directory for what comes in");
+        if (free_and_strdup(ret_name, strrchr(path, '/') + 1) < 0)
+                return -ENOMEM;
+        fd = openat(o->all->places.apps_fd, *ret_name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+        return fd < 0 ? operation_error_errno(o, -errno, "open the directory for what comes in") : fd;
+}
+
+static int step_intake(Operation *o) {
+        int r;
+
+        o->incoming_fd = make_incoming(o, &o->incoming);
         if (o->incoming_fd < 0)
-                return operation_error_errno(o, -errno, "open the directory for the bundle");
+                return o->incoming_fd;
         r = intake_start(o->all->event, o->bundle_fd, o->incoming_fd, on_intake, o, &o->task);
         return r < 0 ? operation_error_errno(o, r, "start reading the bundle") : 1;
+}
+
+/* ---- which version it is to be: a bundle, and the overrides ---- */
+
+static int take_bundle(Operation *o, const char *version) {
+        o->bundle = strndup(version, version_bundle_length(version));
+        return o->bundle ? 0 : -ENOMEM;
 }
 
 /* What is there: decides between a first deployment, a new version and the same again. */
 static int step_compare(Operation *o) {
         const Places *p = &o->all->places;
         _cleanup_(freep) char *hash = NULL;
-        Problems problems = {};
         int r;
-
-        r = manifest_load(o->incoming_fd, false, &problems, &o->manifest);
-        problems_done(&problems);
-        if (r < 0)
-                return operation_error_errno(o, r, "read the manifest that was just checked");
-        o->incoming_fd = safe_close(o->incoming_fd);
 
         r = app_current(p, o->name, &o->previous);
         if (r == -ENOENT) {
@@ -97,7 +111,76 @@ static int step_compare(Operation *o) {
         if (r < 0)
                 return operation_error_errno(o, r, "read which version is current");
         r = app_hash(p, o->name, o->previous, &hash);
-        o->unchanged = r >= 0 && streq(hash, o->hash) && app_pending(p, o->name) == PENDING_NONE;
+        return r >= 0 && streq(hash, o->hash) ? take_bundle(o, o->previous) : 0;
+}
+
+/* Names what there is instead. */
+static int no_such_version(Operation *o, int r) {
+        _cleanup_(freep) char *names = NULL;
+
+        (void) version_names(&o->all->places, o->name, &names);
+        if (r == -ENOTUNIQ)
+                return operation_error(o, SAND_ERROR_BAD_REQUEST, "'%s' begins the names of several versions; %s has %s.", o->wanted,
+                                       o->name, strempty(names));
+        if (*o->wanted)
+                return operation_error(o, SAND_ERROR_NOT_FOUND, "There is no version '%s'; %s has %s.", o->wanted, o->name,
+                                       strempty(names));
+        return operation_error(o, SAND_ERROR_NOT_FOUND, "There is no earlier version that was not rolled back from; %s has %s.",
+                               o->name, strempty(names));
+}
+
+/* One that is there already: the one before, the one that is asked for, or the current one with other overrides. */
+static int step_choose(Operation *o) {
+        const Places *p = &o->all->places;
+        int r;
+
+        r = app_current(p, o->name, &o->previous);
+        if (r == -ENOENT)
+                return operation_error(o, SAND_ERROR_NOT_FOUND, "There is no application '%s'.", o->name);
+        if (r >= 0)
+                r = !o->wanted ? take_bundle(o, o->previous)
+                               : *o->wanted ? version_find(p, o->name, o->wanted, &o->bundle) : version_previous(p, o->name, &o->bundle);
+        if (r == -ENOENT || r == -ENOTUNIQ)
+                return no_such_version(o, r);
+        return r < 0 ? operation_error_errno(o, r, "find the version") : 0;
+}
+
+static int collect_failed(Operation *o, int r, const char *file) {
+        const char *why = r == -EISDIR ? "found no regular file, expected one"
+                : r == -EFBIG ? "found a file that is too large, expected at most 1 MiB"
+                : r == -EBADMSG ? "found a NUL byte, expected JSON"
+                : r == -E2BIG ? "found too many files, expected at most 64" : NULL;
+
+        if (!why)
+                return operation_error_errno(o, r, "read the overrides");
+        return operation_error(o, SAND_ERROR_INVALID_BUNDLE, SAND_OVERRIDES_DIR "/%s" OVERRIDES_SUFFIX "%s%s: %s\n", o->name,
+                               file ? "/" : "", strempty(file), why);
+}
+
+/* A folder of those that are to hold, if there are any; and the end of the version's name. */
+static int collect_overrides(Operation *o, int *ret_fd, char suffix[static OVERRIDES_HASH_LENGTH + 2]) {
+        _cleanup_(freep) char *file = NULL;
+        _cleanup_(closep) int fd = -EBADF;
+        char hash[BUNDLE_HASH_LENGTH + 1];
+        int r;
+
+        if (!o->override_file && !overrides_exist(o->name))
+                return 0;
+        fd = make_incoming(o, &o->overrides);
+        if (fd < 0)
+                return fd;
+        r = overrides_collect(o->name, o->override_file, o->override_text, fd, &file);
+        if (r < 0)
+                return collect_failed(o, r, file);
+        if (r == 0)
+                return 0;
+        if (fchmod(fd, 0755) < 0) /* the machine's root is to read it */
+                return -errno;
+        r = bundle_hash(fd, hash);
+        if (r < 0)
+                return operation_error_errno(o, r, "read the overrides");
+        (void) snprintf(suffix, OVERRIDES_HASH_LENGTH + 2, "+%.*s", OVERRIDES_HASH_LENGTH, hash);
+        *ret_fd = TAKE_FD(fd);
         return 0;
 }
 
@@ -118,23 +201,91 @@ static int step_check_mounts(Operation *o) {
         return r < 0 ? operation_error(o, SAND_ERROR_INVALID_BUNDLE, "%s", strempty(text)) : 0;
 }
 
+/* As strictly as the bundle alone. */
+static int load_manifest(Operation *o, int overrides_fd) {
+        _cleanup_(problemsp) Problems problems = {};
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        if (o->bundle) {
+                safe_close(o->incoming_fd);
+                o->incoming_fd = app_open_bundle(&o->all->places, o->name, o->bundle);
+        }
+        r = o->incoming_fd;
+        if (r >= 0)
+                r = manifest_load_overridden(o->incoming_fd, overrides_fd, o->name, true, &problems, &o->manifest);
+        if (r >= 0)
+                r = packages_check(o->manifest, &problems);
+        o->incoming_fd = safe_close(o->incoming_fd);
+        if (r == -EBADMSG) {
+                text = problems_to_string(&problems);
+                return operation_error(o, SAND_ERROR_INVALID_BUNDLE, "%s", text ?: "The version is not valid.");
+        }
+        return r < 0 ? operation_error_errno(o, r, "read the manifest") : 0;
+}
+
+static int step_override(Operation *o) {
+        char suffix[OVERRIDES_HASH_LENGTH + 2] = "";
+        _cleanup_(closep) int overrides_fd = -EBADF;
+        int r;
+
+        r = collect_overrides(o, &overrides_fd, suffix);
+        if (r >= 0)
+                r = load_manifest(o, overrides_fd);
+        if (r >= 0 && !o->bundle)
+                r = app_next_version(&o->all->places, o->name, o->hash, &o->version);
+        if (r == -ENOENT) /* nothing of the application is there yet */
+                r = asprintf(&o->version, "1-%.*s", VERSION_HASH_LENGTH, o->hash) < 0 ? -ENOMEM : 0;
+        if (r >= 0 && (o->bundle || *suffix)) {
+                _cleanup_(freep) char *bundle = o->bundle ? strdup(o->bundle) : TAKE_PTR(o->version);
+
+                if (!bundle || asprintf(&o->version, "%s%s", bundle, suffix) < 0)
+                        r = -ENOMEM;
+        }
+        if (r < 0)
+                return r;
+        o->unchanged = o->previous && streq(o->version, o->previous) && app_pending(&o->all->places, o->name) == PENDING_NONE;
+        return 0;
+}
+
+/* It has a record before it is there: what has one, and has never served, is a deployment's that was cut off. */
+static int store_bundle(Operation *o) {
+        const Places *p = &o->all->places;
+        int r;
+
+        r = take_bundle(o, o->version);
+        if (r >= 0)
+                r = version_record_new(p, o->name, o->bundle, o->uid, o->source);
+        if (r >= 0)
+                r = app_store(p, o->name, o->incoming, o->hash, o->bundle);
+        if (r >= 0)
+                free(TAKE_PTR(o->incoming));
+        return r;
+}
+
 static int step_store(Operation *o) {
         const Places *p = &o->all->places;
         int r;
 
         if (o->unchanged)
-                return free_and_strdup(&o->version, o->previous);
+                return 0;
         o->touched = true;
         r = fs_mkdir(p->apps_fd, o->name, 0755, 0, 0);
         if (r >= 0)
                 r = app_set_pending(p, o->name, o->keep_state ? PENDING_DEPLOY_KEEP_STATE : PENDING_DEPLOY);
-        if (r >= 0)
-                r = app_store(p, o->name, o->incoming, o->hash, &o->version);
-        if (r < 0)
-                return operation_error_errno(o, r, "store the version");
-        free(TAKE_PTR(o->incoming));
-        return 0;
+        if (r >= 0 && !o->bundle)
+                r = store_bundle(o);
+        if (r >= 0 && o->version[version_bundle_length(o->version)]) {
+                r = app_store_overrides(p, o->name, o->overrides, o->version);
+                if (r >= 0)
+                        free(TAKE_PTR(o->overrides));
+                else if (r == -EEXIST) /* the same, of before */
+                        r = 0;
+        }
+        return r < 0 ? operation_error_errno(o, r, "store the version") : 0;
 }
+
+/* ---- the machine ---- */
 
 static int furnish(Operation *o, const Manifest *m) {
         _cleanup_(freep) char *text = NULL;
@@ -206,7 +357,8 @@ static int step_start_machine(Operation *o) {
         _cleanup_(freep) char *unit = NULL;
         int r;
 
-        if (o->unchanged)
+        /* What is being reloaded runs, and a job to start it would wait for the one that may be waiting for us. */
+        if (o->unchanged || o->reloading)
                 return 0;
         unit = unit_service_name(o->name);
         if (!unit)
@@ -238,6 +390,19 @@ static int step_prepare(Operation *o) {
         return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
 }
 
+/* Once it is known to be good, and before it holds: the next deployment finds what this one had. */
+static int step_write_override(Operation *o) {
+        int r;
+
+        if (!o->override_file)
+                return 0;
+        r = override_write(o->name, o->override_file, o->override_text, &o->override_old);
+        if (r < 0)
+                return operation_error_errno(o, r, "write the override");
+        o->override_written = true;
+        return 0;
+}
+
 static int step_activate(Operation *o) {
         int r;
 
@@ -257,6 +422,21 @@ static int step_reload_machine(Operation *o) {
                 return 0;
         r = machine_control_call(o->control, "Reload", NULL, RELOAD_TIMEOUT_USEC, on_control, o);
         return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
+}
+
+static void on_state(int r, const sd_bus_error *error, const char *text, void *userdata) {
+        Operation *o = userdata;
+
+        if (r >= 0)
+                (void) version_in_use(text, &o->in_use);
+        operation_continue(o);
+}
+
+/* The events that the old version has may take long, and its files are theirs. */
+static int step_ask_in_use(Operation *o) {
+        if (!o->control)
+                return 0;
+        return machine_control_call(o->control, "State", NULL, RELOAD_TIMEOUT_USEC, on_state, o) < 0 ? 0 : 1;
 }
 
 /* What is to wait for its first event warm, or never to end, is to begin now. */
@@ -290,13 +470,19 @@ static int step_rest(Operation *o) {
 }
 
 static int step_done(Operation *o) {
+        const Places *p = &o->all->places;
+        int r;
+
         o->control = machine_control_free(o->control);
-        (void) app_set_pending(&o->all->places, o->name, PENDING_NONE);
+        r = o->unchanged ? 0 : version_note_deployed(p, o->name, o->version, o->previous);
+        if (r < 0)
+                log_warning_errno(r, "%s: failed to note that version %s serves, ignoring: %m", o->name, o->version);
+        (void) app_set_pending(p, o->name, PENDING_NONE);
         if (o->unchanged)
                 log_info("%s: version %s is deployed already.", o->name, o->version);
         else
-                log_info("%s: version %s is deployed%s%s.", o->name, o->version,
-                         o->previous ? ", in place of " : "", strempty(o->previous));
+                log_info("%s: version %s is deployed%s%s, for user %u.", o->name, o->version,
+                         o->previous ? ", in place of " : "", strempty(o->previous), o->uid);
         return 0;
 }
 
@@ -315,8 +501,14 @@ static int step_undo(Operation *o) {
 static int step_restore(Operation *o) {
         _cleanup_(manifest_freep) Manifest *old = NULL;
         const Places *p = &o->all->places;
+        _cleanup_(freep) char *written = NULL;
         int r;
 
+        if (o->override_written) {
+                r = override_write(o->name, o->override_file, strempty(o->override_old), &written);
+                if (r < 0)
+                        log_error_errno(r, "%s: failed to restore %s, ignoring: %m", o->name, o->override_file);
+        }
         if (!o->touched || o->first)
                 return 0;
         r = app_manifest(p, o->name, o->previous, &old);
@@ -356,17 +548,13 @@ static int step_rest_again(Operation *o) {
         return o->first ? 0 : step_rest(o);
 }
 
+/* As the version has never served, it goes with those that are outdated. */
 static int step_drop_version(Operation *o) {
-        char path[256];
-
-        if (!o->touched || o->first || !o->version)
+        if (!o->touched || o->first)
                 return 0;
-        (void) snprintf(path, sizeof(path), "%s/%s.sha256", o->name, o->version);
-        (void) fs_unlink(o->all->places.apps_fd, path);
         if (!o->undo_failed)
                 (void) app_set_pending(&o->all->places, o->name, PENDING_NONE);
-        (void) snprintf(path, sizeof(path), "%s/%s", o->name, o->version);
-        return remove_tree_later(o, path);
+        return step_remove_outdated(o);
 }
 
 static int step_remove_all(Operation *o) {
@@ -382,25 +570,68 @@ static const OperationStep deploy_undo[] = {
 };
 
 static const OperationStep deploy_steps[] = {
-        step_intake, step_lock, step_compare, step_check_secrets, step_check_mounts, step_store, step_furnish, step_enable, step_reload_manager,
-        step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare,
-        step_activate, step_reload_machine,
+        step_intake, step_lock, step_compare, step_override, step_check_secrets, step_check_mounts, step_store, step_furnish,
+        step_enable, step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine,
+        step_start_machine, step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine,
+        step_ask_in_use,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 
-int deploy_new(Operations *all, int bundle_fd, const char *name, operation_done_t done, void *userdata,
-               Operation **ret) {
+/* The same, with what is there already. */
+static const OperationStep redeploy_steps[] = {
+        step_lock, step_choose, step_override, step_check_secrets, step_store, step_furnish, step_enable,
+        step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine,
+        step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine, step_ask_in_use,
+        step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
+};
+
+int deploy_new(Operations *all, int bundle_fd, const char *name, const char *source, uid_t uid, operation_done_t done,
+               void *userdata, Operation **ret) {
         _cleanup_(closep) int fd = bundle_fd;
         _cleanup_(operation_freep) Operation *o = NULL;
         int r;
 
         r = operation_new(all, NULL, deploy_steps, deploy_undo, done, userdata, &o);
+        if (r >= 0)
+                r = free_and_strdup(&o->requested_name, name);
+        if (r >= 0)
+                r = free_and_strdup(&o->source, source);
         if (r < 0)
                 return r;
-        r = free_and_strdup(&o->requested_name, name);
-        if (r < 0)
-                return r;
+        o->uid = uid;
         o->bundle_fd = TAKE_FD(fd);
+        *ret = TAKE_PTR(o);
+        return 0;
+}
+
+int rollback_new(Operations *all, const char *name, const char *version, uid_t uid, operation_done_t done, void *userdata,
+                 Operation **ret) {
+        _cleanup_(operation_freep) Operation *o = NULL;
+        int r;
+
+        r = operation_new(all, name, redeploy_steps, deploy_undo, done, userdata, &o);
+        if (r >= 0)
+                r = free_and_strdup(&o->wanted, version);
+        if (r < 0)
+                return r;
+        o->uid = uid;
+        *ret = TAKE_PTR(o);
+        return 0;
+}
+
+int override_new(Operations *all, const char *name, const char *file, const char *text, uid_t uid, operation_done_t done,
+                 void *userdata, Operation **ret) {
+        _cleanup_(operation_freep) Operation *o = NULL;
+        int r;
+
+        r = operation_new(all, name, redeploy_steps, deploy_undo, done, userdata, &o);
+        if (r >= 0)
+                r = free_and_strdup(&o->override_file, file);
+        if (r >= 0)
+                r = free_and_strdup(&o->override_text, file ? strempty(text) : NULL);
+        if (r < 0)
+                return r;
+        o->uid = uid;
         *ret = TAKE_PTR(o);
         return 0;
 }

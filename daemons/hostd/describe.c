@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "catalogue.h"
+#include "effective.h"
 #include "macro.h"
 #include "protocol.h"
 #include "unit-files.h"
@@ -154,7 +155,7 @@ static int add_mounts(json_object *o, const Manifest *m) {
 static int add_places(json_object *o, const char *name, const char *version) {
         int r;
 
-        r = add_format(o, "bundle", SAND_APPS_DIR "/%s/%s", name, version);
+        r = add_format(o, "bundle", SAND_APPS_DIR "/%s/%.*s", name, (int) version_bundle_length(version), version);
         if (r >= 0)
                 r = add_format(o, "state", SAND_APP_STATE_DIR "/%s", name);
         if (r >= 0)
@@ -171,6 +172,39 @@ static int to_text(json_object *o, char **ret) {
 
         *ret = s ? strdup(s) : NULL;
         return *ret ? 0 : -ENOMEM;
+}
+
+/* The files that the current version's values come from, beside the bundle's own. */
+static int add_overrides(json_object *o, const Layers *l) {
+        json_object *array = json_object_new_array();
+        int r = add(o, "overrides", array);
+
+        for (size_t i = 1; r >= 0 && i < l->n; i++) {
+                json_object *s = json_object_new_string(l->items[i].file);
+                if (!s || json_object_array_add(array, s) < 0) {
+                        (void) json_object_put(s);
+                        r = -ENOMEM;
+                }
+        }
+        return r;
+}
+
+static int add_effective(json_object *o, const Places *p, const char *name, const char *version) {
+        json_object *document = NULL, *provenance = NULL;
+        _cleanup_(layers_done) Layers l = {};
+        int r;
+
+        r = app_layers(p, name, version, &l);
+        if (r >= 0)
+                r = add_overrides(o, &l);
+        if (r >= 0)
+                r = effective_new(&l, &document, &provenance);
+        if (r < 0)
+                return r;
+        r = add(o, "manifest", document);
+        if (r < 0)
+                json_object_put(provenance);
+        return r < 0 ? r : add(o, "provenance", provenance);
 }
 
 int describe_app(const Places *p, const char *name, char **ret) {
@@ -209,6 +243,8 @@ int describe_app(const Places *p, const char *name, char **ret) {
                 r = add_mounts(o, m);
         if (r >= 0)
                 r = add_manifest(o, m);
+        if (r >= 0)
+                r = add_effective(o, p, name, version);
         return r < 0 ? r : to_text(o, ret);
 }
 

@@ -13,6 +13,7 @@
 #include "deploy.h"
 #include "describe.h"
 #include "fs.h"
+#include "json-text.h"
 #include "log.h"
 #include "payload.h"
 #include "polkit.h"
@@ -21,9 +22,12 @@
 #include "secret.h"
 #include "secret-operation.h"
 #include "unit-files.h"
+#include "version.h"
 
 /* A supervisor that does not tell its state in time is stuck; the rest of the status is told without it. */
 #define STATE_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+#define SOURCE_MAX 4096U
 
 struct Request {
         Host *host;
@@ -31,9 +35,14 @@ struct Request {
         sd_bus_message *call;
         int (*perform)(Request *q); /* once it is authorized; negative: fails the request */
         char *name;                 /* of the application */
+        uid_t uid;                  /* of the caller, once it is authorized */
+        char *source;               /* of a bundle, as the caller says */
+        char *version;              /* Rollback */
+        char *file, *text;          /* SetOverride */
         char *secret;
         int fd;                     /* the bundle, or a secret's value */
         bool keep_state;
+        bool name_is_known;         /* to the caller: it is not told */
         char **names;               /* List */
         Authorization *authorization;
         ManagerRequest *manager_request;
@@ -58,6 +67,10 @@ static Request *request_free(Request *q) {
         safe_close(q->fd);
         strv_free(q->names);
         free(q->secret);
+        free(q->source);
+        free(q->version);
+        free(q->file);
+        free(q->text);
         free(q->name);
         free(q);
         return NULL;
@@ -127,10 +140,11 @@ static void request_perform(Request *q) {
                              "The request failed");
 }
 
-static void on_authorized(int r, const sd_bus_error *error, void *userdata) {
+static void on_authorized(int r, uid_t uid, const sd_bus_error *error, void *userdata) {
         Request *q = userdata;
 
         q->authorization = NULL;
+        q->uid = uid;
         if (r < 0)
                 request_refuse(q, error);
         else
@@ -166,6 +180,7 @@ static int request_keep_fd(Request *q, int fd) {
 /* ---- Deploy ---- */
 
 static void on_deployed(Operation *o, void *userdata) {
+        const char *outcome = o->unchanged ? "unchanged" : "deployed";
         Request *q = userdata;
 
         if (o->failed) {
@@ -173,8 +188,10 @@ static void on_deployed(Operation *o, void *userdata) {
                 request_refuse(q, &o->error);
                 return;
         }
-        (void) sd_bus_reply_method_return(q->call, "sss", o->name, o->version,
-                                          o->unchanged ? "unchanged" : "deployed");
+        if (q->name_is_known)
+                (void) sd_bus_reply_method_return(q->call, "ss", o->version, outcome);
+        else
+                (void) sd_bus_reply_method_return(q->call, "sss", o->name, o->version, outcome);
         if (!o->unchanged)
                 (void) sd_bus_emit_signal(q->host->bus, SAND_HOST_PATH, SAND_HOST_INTERFACE, "Deployed", "ss",
                                           o->name, o->version);
@@ -185,29 +202,39 @@ static int perform_deploy(Request *q) {
         Operation *o;
         int r;
 
-        r = deploy_new(&q->host->operations, TAKE_FD(q->fd), q->name, on_deployed, q, &o);
+        r = deploy_new(&q->host->operations, TAKE_FD(q->fd), q->name, q->source, q->uid, on_deployed, q, &o);
         if (r < 0)
                 return r;
         operation_start(o);
         return 0;
 }
 
+typedef struct BusOption {
+        const char *name;
+        char type;
+        void *value;
+} BusOption;
+
+static int read_option(sd_bus_message *m, const BusOption *known, size_t n, sd_bus_error *error) {
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++)
+                if (streq(name, known[i].name))
+                        return sd_bus_message_read(m, "v", (const char[]) { known[i].type, 0 }, known[i].value);
+        return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_BAD_REQUEST)->dbus_name, "Unknown option '%s'.", name);
+}
+
 /* Reads a{sv}; an option that is not known is refused, so that nobody relies on it. */
-static int read_options(sd_bus_message *m, const char *known, char type, void *ret, sd_bus_error *error) {
-        const char contents[] = { type, 0 };
+static int read_options(sd_bus_message *m, const BusOption *known, size_t n, sd_bus_error *error) {
         int r;
 
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                const char *option;
-
-                r = sd_bus_message_read(m, "s", &option);
-                if (r < 0)
-                        return r;
-                if (!streq(option, known))
-                        return sd_bus_error_setf(error, sand_error_info(SAND_ERROR_BAD_REQUEST)->dbus_name,
-                                                 "Unknown option '%s', expected '%s'.", option, known);
-                r = sd_bus_message_read(m, "v", contents, ret);
+                r = read_option(m, known, n, error);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }
@@ -216,24 +243,29 @@ static int read_options(sd_bus_message *m, const char *known, char type, void *r
 
 static int method_deploy(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(request_freep) Request *q = NULL;
-        const char *name = NULL;
+        const char *name = NULL, *source = NULL;
+        const BusOption known[] = { { "name", 's', &name }, { "source", 's', &source } };
         Host *h = userdata;
         size_t size;
         int r, fd;
 
         r = sd_bus_message_read(m, "h", &fd);
         if (r >= 0)
-                r = read_options(m, "name", 's', &name, error);
+                r = read_options(m, known, ELEMENTSOF(known), error);
         if (r < 0)
                 return r;
         if (name && !app_name_is_valid(name))
                 return bad_request(error, "The option 'name' is no name of an application, expected "
                                           "[a-z][a-z0-9-]{0,62} that does not end in '-'.");
+        if (source && strlen(source) > SOURCE_MAX)
+                return bad_request(error, "The option 'source' is too long, expected at most 4096 bytes.");
         if (memfd_check_sealed(fd, &size) < 0)
                 return bad_request(error, "The bundle is expected in a memfd with all its seals.");
         r = request_new(h, m, perform_deploy, &q);
         if (r >= 0)
                 r = free_and_strdup(&q->name, name);
+        if (r >= 0)
+                r = free_and_strdup(&q->source, source);
         if (r >= 0)
                 r = request_keep_fd(q, fd);
         if (r < 0)
@@ -282,11 +314,12 @@ static int read_name(sd_bus_message *m, const char **ret, sd_bus_error *error) {
 static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(request_freep) Request *q = NULL;
         int keep_state = false, r;
+        const BusOption known = { "keep-state", 'b', &keep_state };
         const char *name;
 
         r = read_name(m, &name, error);
         if (r >= 0)
-                r = read_options(m, "keep-state", 'b', &keep_state, error);
+                r = read_options(m, &known, 1, error);
         if (r < 0)
                 return r;
         r = request_new(userdata, m, perform_remove, &q);
@@ -296,6 +329,81 @@ static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return refuse_now(m, error, r);
         q->keep_state = keep_state;
         return request_authorize(TAKE_PTR(q), POLKIT_REMOVE);
+}
+
+/* ---- Rollback, SetOverride, Reload ---- */
+
+static int perform_rollback(Request *q) {
+        Operation *o;
+        int r = rollback_new(&q->host->operations, q->name, q->version, q->uid, on_deployed, q, &o);
+
+        if (r >= 0)
+                operation_start(o);
+        return r;
+}
+
+static int perform_override(Request *q) {
+        Operation *o;
+        int r = override_new(&q->host->operations, q->name, q->file, q->text, q->uid, on_deployed, q, &o);
+
+        if (r >= 0)
+                operation_start(o);
+        return r;
+}
+
+/* Of something that is deployed; with the strings, which may be NULL, that go with it. */
+static int redeploy(sd_bus_message *m, Host *h, const char *action, int (*perform)(Request *q), const char *name,
+                    const char *version, const char *file, const char *text, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        int r;
+
+        r = request_new(h, m, perform, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r >= 0)
+                r = free_and_strdup(&q->version, version);
+        if (r >= 0)
+                r = free_and_strdup(&q->file, file);
+        if (r >= 0)
+                r = free_and_strdup(&q->text, text);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        q->name_is_known = true;
+        return request_authorize(TAKE_PTR(q), action);
+}
+
+static int method_rollback(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name, *version;
+        int r;
+
+        r = read_name(m, &name, error);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "s", &version);
+        return r < 0 ? r : redeploy(m, userdata, POLKIT_DEPLOY, perform_rollback, name, version, NULL, NULL, error);
+}
+
+static int method_set_override(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name, *file, *text;
+        int r;
+
+        r = read_name(m, &name, error);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "ss", &file, &text);
+        if (r < 0)
+                return r;
+        if (!override_name_is_valid(file))
+                return bad_request(error, "This is no name of an override, expected [A-Za-z0-9_][A-Za-z0-9_.-]{0,63} that ends in "
+                                          "\".json\".");
+        if (strlen(text) > JSON_TEXT_SIZE_MAX)
+                return bad_request(error, "The override is too large, expected at most 1 MiB.");
+        return redeploy(m, userdata, POLKIT_OVERRIDE, perform_override, name, NULL, file, text, error);
+}
+
+static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+        int r = read_name(m, &name, error);
+
+        return r < 0 ? r : redeploy(m, userdata, POLKIT_OVERRIDE, perform_override, name, NULL, NULL, NULL, error);
 }
 
 /* ---- List ---- */
@@ -412,6 +520,26 @@ static int inspect(sd_bus_message *m, Host *h, int (*perform)(Request *q), sd_bu
 
 static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return inspect(m, userdata, perform_describe, error);
+}
+
+/* ---- ListVersions ---- */
+
+static int perform_list_versions(Request *q) {
+        _cleanup_(freep) char *text = NULL;
+        int r;
+
+        r = version_list(&q->host->operations.places, q->name, &text);
+        if (r < 0) {
+                request_fail_app(q, r);
+                return 0;
+        }
+        (void) sd_bus_reply_method_return(q->call, "s", text);
+        request_end(q);
+        return 0;
+}
+
+static int method_list_versions(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return inspect(m, userdata, perform_list_versions, error);
 }
 
 /* ---- Status ---- */
@@ -655,11 +783,19 @@ static const sd_bus_vtable host_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_NO_RESULT,
                                 method_remove, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", name, "s", version),
+                                SD_BUS_RESULT("s", version, "s", outcome), method_rollback, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetOverride", SD_BUS_ARGS("s", name, "s", file, "s", text),
+                                SD_BUS_RESULT("s", version, "s", outcome), method_set_override, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", version, "s", outcome),
+                                method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssss)", applications), method_list,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_describe,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Status", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_status,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListVersions", SD_BUS_ARGS("s", name), SD_BUS_RESULT("s", json), method_list_versions,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetSecret", SD_BUS_ARGS("s", name, "s", secret, "h", value), SD_BUS_NO_RESULT,
                                 method_set_secret, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -19,7 +19,7 @@ static void bus_closep(sd_bus **bus) {
         sd_bus_close_unref(*bus);
 }
 
-int machine_control_open(const char *app, sd_bus **ret) {
+static int machine_control_open(const char *app, sd_bus **ret) {
         _cleanup_(bus_closep) sd_bus *bus = NULL;
         char address[256];
         int r;

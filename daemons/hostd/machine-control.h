@@ -27,6 +27,3 @@ int machine_control_call(MachineControl *c, const char *method, const char *argu
 /* Calls SetCredential; `fd` is a sealed memfd, the caller's. */
 int machine_control_set_credential(MachineControl *c, const char *name, int fd, uint64_t timeout_usec,
                                    machine_control_handler_t handler, void *userdata);
-
-/* Opens such a connection without a loop, for one-shot programs. */
-int machine_control_open(const char *app, sd_bus **ret);

@@ -9,7 +9,6 @@
 
 #include "fs.h"
 #include "log.h"
-#include "machine-control.h"
 #include "protocol.h"
 #include "unit-files.h"
 
@@ -29,25 +28,26 @@ static void message_unrefp(sd_bus_message **m) {
         sd_bus_message_unref(*m);
 }
 
+/* The agent decides what it is that the machine takes: /etc may have changed. */
 int oneshot_reload(const char *app) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(message_unrefp) sd_bus_message *call = NULL, *reply = NULL;
         _cleanup_(bus_closep) sd_bus *bus = NULL;
-        const char *version;
+        const char *version, *outcome;
         int r;
 
-        r = machine_control_open(app, &bus);
-        if (r < 0)
-                return log_error_errno(r, "Failed to reach the machine of %s: %m", app);
-        r = sd_bus_message_new_method_call(bus, &call, NULL, SAND_CONTROL_PATH, SAND_CONTROL_INTERFACE, "Reload");
+        r = sd_bus_open_system(&bus);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(bus, &call, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE, "Reload");
+        if (r >= 0)
+                r = sd_bus_message_append(call, "s", app);
         if (r >= 0)
                 r = sd_bus_call(bus, call, RELOAD_TIMEOUT_USEC, &error, &reply);
         if (r >= 0)
-                r = sd_bus_message_read(reply, "s", &version);
+                r = sd_bus_message_read(reply, "ss", &version, &outcome);
         if (r < 0)
-                return log_error_errno(r, "Failed to reload %s: %s", app,
-                                       error.message ?: strerror(-r));
-        log_info("%s serves version %s.", app, version);
+                return log_error_errno(r, "Failed to reload %s: %s", app, error.message ?: strerror(-r));
+        log_info("%s serves version %s, %s.", app, version, outcome);
         return 0;
 }
 

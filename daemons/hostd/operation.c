@@ -60,8 +60,16 @@ Operation *operation_free(Operation *o) {
         free(o->requested_name);
         free(o->incoming);
         free(o->hash);
+        free(o->bundle);
         free(o->version);
         free(o->previous);
+        free(o->wanted);
+        free(o->overrides);
+        free(o->override_file);
+        free(o->override_text);
+        free(o->override_old);
+        free(o->source);
+        strv_free(o->in_use);
         free(o);
         return NULL;
 }
@@ -288,7 +296,8 @@ static void on_units(int r, const sd_bus_error *error, sd_bus_message *reply, vo
                 r = sd_bus_message_read(reply, "(ssssssouso)", NULL, NULL, NULL, &active, NULL, NULL, NULL, NULL, NULL,
                                         NULL);
         o->was_active = streq(active, "active");
-        o->may_run = o->was_active || streq(active, "activating") || streq(active, "reloading");
+        o->reloading = streq(active, "reloading");
+        o->may_run = o->was_active || o->reloading || streq(active, "activating");
         operation_on_manager(r < 0 ? r : 0, error, reply, o);
 }
 

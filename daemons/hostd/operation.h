@@ -44,9 +44,17 @@ struct Operation {
         char *requested_name;
         char *incoming, *hash;
         int bundle_fd, incoming_fd;
-        char *version, *previous;
+        char *bundle;            /* the version whose files it is; NULL: those of `incoming` */
+        char *version, *previous; /* with their overrides */
+        char *wanted;            /* what a rollback asks for; "": the version before */
+        char *overrides;         /* a folder as `incoming` is */
+        char *override_file, *override_text, *override_old; /* to be written; NULL: none. What was there */
+        char *source;
+        uid_t uid;               /* of who asks */
+        char **in_use;           /* versions that the machine has loaded; NULL: not known */
         Manifest *manifest;
-        bool first, touched, unchanged, activated, changed, keep_state, remove_secrets, was_active, may_run, started;
+        bool first, touched, unchanged, activated, changed, keep_state, remove_secrets, was_active, may_run, reloading, started;
+        bool override_written;
         char *secret;      /* to be set or removed */
         int value_fd;      /* of a secret */
         size_t n_pushed;   /* secrets that the machine has been handed */

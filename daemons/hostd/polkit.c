@@ -12,6 +12,7 @@ struct Authorization {
         sd_bus_message *call;
         sd_bus_slot *slot;
         char *action, *app;
+        uid_t uid; /* of the caller, once it is known */
         authorization_handler_t handler;
         void *userdata;
 };
@@ -30,9 +31,10 @@ Authorization *authorization_free(Authorization *a) {
 static void finish(Authorization *a, int r, const sd_bus_error *error) {
         authorization_handler_t handler = a->handler;
         void *userdata = a->userdata;
+        uid_t uid = a->uid;
 
         authorization_free(a);
-        handler(r, error, userdata);
+        handler(r, uid, error, userdata);
 }
 
 static void refuse(Authorization *a, const char *why) {
@@ -99,7 +101,7 @@ static int on_sender_uid(sd_bus_message *m, void *userdata, sd_bus_error *unused
 
         if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "u", &uid) < 0)
                 refuse(a, "the caller has left");
-        else if (uid == 0)
+        else if ((a->uid = uid) == 0)
                 finish(a, 0, NULL);
         else if (ask_polkit(a) < 0)
                 refuse(a, "polkit cannot be asked");

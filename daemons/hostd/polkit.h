@@ -12,11 +12,12 @@
 #define POLKIT_REMOVE "org.sand.host1.remove"
 #define POLKIT_INSPECT "org.sand.host1.inspect"
 #define POLKIT_SECRETS "org.sand.host1.secrets"
+#define POLKIT_OVERRIDE "org.sand.host1.override"
 
 typedef struct Authorization Authorization;
 
-/* `r` is 0 (yes), or a negative errno with *error set. The authorization is gone by then. */
-typedef void (*authorization_handler_t)(int r, const sd_bus_error *error, void *userdata);
+/* `r` is 0 (yes, to the user `uid`), or a negative errno with *error set. The authorization is gone by then. */
+typedef void (*authorization_handler_t)(int r, uid_t uid, const sd_bus_error *error, void *userdata);
 
 /* `app` (may be NULL) is what polkit's rules see as the detail "app". */
 int authorization_new(sd_bus_message *call, const char *action, const char *app,

@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 #include "fs.h"
 #include "log.h"
 #include "machine-root.h"
+#include "settings.h"
 #include "unit-files.h"
+#include "version.h"
 
 /* State may be large. */
 #define TREE_TIMEOUT_USEC USEC_PER_HOUR
@@ -97,13 +100,17 @@ int remove_tree_later(Operation *o, const char *path) {
 }
 
 int step_remove_incoming(Operation *o) {
+        char **incoming[] = { &o->incoming, &o->overrides };
         Trees trees = {};
         int r;
 
-        if (!o->incoming)
+        for (size_t i = 0; i < ELEMENTSOF(incoming); i++)
+                if (*incoming[i]) {
+                        trees_add(&trees, o->all->places.apps_fd, *incoming[i]);
+                        free(TAKE_PTR(*incoming[i]));
+                }
+        if (trees.n == 0)
                 return 0;
-        trees_add(&trees, o->all->places.apps_fd, o->incoming);
-        free(TAKE_PTR(o->incoming));
         r = trees_remove(o, &trees, on_removed);
         return r < 0 ? r : 1;
 }
@@ -115,15 +122,22 @@ static void on_outdated_removed(Task *t, int r, const char *report, void *userda
         operation_continue(o); /* what stays is tried again next time */
 }
 
-/* Never fails: the deployment that it follows has succeeded. */
+static unsigned versions_kept(void) {
+        _cleanup_(settings_done) Settings s = {};
+
+        (void) settings_load(&s);
+        return s.keep_versions > 0 ? s.keep_versions : UINT_MAX; /* that the settings cannot be read costs no version */
+}
+
+/* Never fails: what it follows has succeeded. */
 int step_remove_outdated(Operation *o) {
         _cleanup_(strv_freep) char **outdated = NULL;
         const Places *p = &o->all->places;
         Trees trees = {};
 
-        if (app_versions_outdated(p, o->name, &outdated) < 0)
+        if (version_outdated(p, o->name, versions_kept(), o->in_use, &outdated) < 0)
                 return 0;
-        for (char **i = outdated; i && *i && trees.n + 2 < TREES_MAX; i++) {
+        for (char **i = outdated; i && *i && trees.n < TREES_MAX; i++) {
                 char path[256], gone[128];
 
                 (void) snprintf(path, sizeof(path), "%s/%s", o->name, *i);
@@ -131,7 +145,9 @@ int step_remove_outdated(Operation *o) {
                         continue;
                 trees_add(&trees, p->apps_fd, gone);
                 (void) snprintf(path, sizeof(path), "%s/%s.sha256", o->name, *i);
-                trees_add(&trees, p->apps_fd, path);
+                (void) fs_unlink(p->apps_fd, path);
+                (void) snprintf(path, sizeof(path), "%s/%s.json", o->name, *i);
+                (void) fs_unlink(p->apps_fd, path);
         }
         return trees.n > 0 && trees_remove(o, &trees, on_outdated_removed) >= 0 ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "remove.h"
+#include "version.h"
 
 #define RELOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
 
@@ -62,12 +63,13 @@ static int step_reload_machine(Operation *o) {
 static int step_done(Operation *o) {
         if (o->first)
                 log_notice("%s: an interrupted deployment is put right, version %s serves.", o->name, o->version);
+        (void) version_note_deployed(&o->all->places, o->name, o->version, NULL);
         return app_set_pending(&o->all->places, o->name, PENDING_NONE);
 }
 
 static const OperationStep repair_steps[] = {
         step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
-        step_reload_machine, step_done, NULL,
+        step_reload_machine, step_done, step_remove_outdated, NULL,
 };
 
 static void on_done(Operation *o, void *userdata) {

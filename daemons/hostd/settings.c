@@ -82,13 +82,14 @@ int settings_check(Settings *s) {
 }
 
 int settings_load(Settings *ret) {
-        _cleanup_(settings_done) Settings s = {};
+        _cleanup_(settings_done) Settings s = { .keep_versions = 5 };
         const ConfSetting table[] = {
                 { "Network", "Network", CONF_STRING, &s.network4, .expected = "a prefix such as 10.201.0.0/16" },
                 { "Network", "Network6", CONF_STRING, &s.network6, .expected = "a /64 within fc00::/7" },
                 { "Network", "DNS", CONF_STRV, &s.dns, .expected = "addresses" },
                 { "Mounts", "AllowMounts", CONF_STRV, &s.mounts, .expected = "paths" },
                 { "Network", "Deny", CONF_STRV, &s.deny, .expected = "addresses or prefixes" },
+                { "Applications", "KeepVersions", CONF_UINT, &s.keep_versions, 2, 1000, "a number from 2 to 1000" },
         };
         int r, k;
 

@@ -11,6 +11,7 @@ typedef struct Settings {
         char **dns;                /* addresses of name servers; NULL: the host's */
         char **deny;               /* prefixes that machines do not reach */
         char **mounts;             /* what applications may mount, mounts.h */
+        unsigned keep_versions;    /* of each application */
 } Settings;
 
 /* Defaults, then the files. -EBADMSG: some lines were bad, have been logged and left out. */

@@ -482,6 +482,10 @@ bool override_file_is_valid(const char *s) {
         return l > suffix && s[0] != '.' && streq(s + l - suffix, OVERRIDE_SUFFIX);
 }
 
+bool override_name_is_valid(const char *s) {
+        return credential_name_is_valid(s) && override_file_is_valid(s);
+}
+
 int overrides_list(int dir_fd, char ***ret) {
         _cleanup_(strv_freep) char **l = NULL;
         struct dirent **entries;

@@ -133,6 +133,8 @@ bool package_name_is_valid(const char *s);
 #define OVERRIDE_SUFFIX ".json"
 /* "50-memory.json": no dot at its beginning */
 bool override_file_is_valid(const char *s);
+/* What programs write, [A-Za-z0-9_][A-Za-z0-9_.-]{0,63} that ends so: people may name theirs otherwise. */
+bool override_name_is_valid(const char *s);
 /* The overrides in a directory, in the order in which they count; NULL for none, else the caller frees. */
 int overrides_list(int dir_fd, char ***ret);
 

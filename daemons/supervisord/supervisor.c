@@ -137,6 +137,11 @@ Version *version_ref(Version *v) {
 Version *version_unref(Version *v) {
         if (!v || --v->n_ref > 0)
                 return NULL;
+        for (Version **i = v->list; i && *i; i = &(*i)->next)
+                if (*i == v) {
+                        *i = v->next;
+                        break;
+                }
         manifest_free(v->manifest);
         free(v->path);
         free(v->id);
@@ -148,9 +153,22 @@ static bool version_id_is_valid(const char *id) {
         return !isempty(id) && id[0] != '.' && !strchr(id, '/') && strlen(id) < NAME_MAX;
 }
 
+/* "3-0f3a...+9c41...": the bundle 3-0f3a..., as the overrides in the folder of the whole name change it. -EBADF: none. */
+static int open_overrides(const Supervisor *s, const char *id) {
+        _cleanup_(freep) char *path = NULL;
+        int fd;
+
+        if (s->run_dir || !strchr(id, '+'))
+                return -EBADF;
+        if (asprintf(&path, "%s/%s", s->versions_dir, id) < 0)
+                return -ENOMEM;
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
 int version_load(Supervisor *s, const char *id, Version **ret, char **ret_problems) {
+        _cleanup_(closep) int dir_fd = -EBADF, overrides_fd = -EBADF;
         _cleanup_(version_unrefp) Version *v = NULL;
-        _cleanup_(closep) int dir_fd = -EBADF;
         Problems problems = {};
         int r;
 
@@ -163,7 +181,7 @@ int version_load(Supervisor *s, const char *id, Version **ret, char **ret_proble
         v->id = strdup(id);
         if (s->run_dir)
                 v->path = strdup(s->run_dir);
-        else if (asprintf(&v->path, "%s/%s", s->versions_dir, id) < 0)
+        else if (asprintf(&v->path, "%s/%.*s", s->versions_dir, (int) strcspn(id, "+"), id) < 0)
                 v->path = NULL;
         if (!v->id || !v->path)
                 return -ENOMEM;
@@ -171,7 +189,10 @@ int version_load(Supervisor *s, const char *id, Version **ret, char **ret_proble
         dir_fd = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir_fd < 0)
                 return -errno;
-        r = manifest_load(dir_fd, false, &problems, &v->manifest);
+        overrides_fd = open_overrides(s, id);
+        if (overrides_fd < 0 && overrides_fd != -EBADF)
+                return overrides_fd;
+        r = manifest_load_overridden(dir_fd, overrides_fd, s->app, false, &problems, &v->manifest);
         if (r < 0 && ret_problems)
                 *ret_problems = problems_to_string(&problems);
         problems_done(&problems);
@@ -182,6 +203,9 @@ int version_load(Supervisor *s, const char *id, Version **ret, char **ret_proble
                 if (r < 0)
                         return r;
         }
+        v->list = &s->versions;
+        v->next = s->versions;
+        s->versions = v;
         *ret = TAKE_PTR(v);
         return 0;
 }
@@ -502,9 +526,12 @@ json_object *supervisor_describe(Supervisor *s) {
 }
 
 json_object *supervisor_state(Supervisor *s) {
-        json_object *o = json_object_new_object(), *functions = json_object_new_array();
+        json_object *o = json_object_new_object(), *functions = json_object_new_array(), *versions = json_object_new_array();
 
         json_object_object_add(o, "version", s->version ? json_object_new_string(s->version->id) : NULL);
+        for (Version *v = s->versions; v; v = v->next)
+                json_object_array_add(versions, json_object_new_string(v->id));
+        json_object_object_add(o, "versions", versions);
         json_object_object_add(o, "uptime_usec", json_object_new_int64((int64_t) (now_usec() - s->started_usec)));
         json_object_object_add(o, "stopping", json_object_new_boolean(s->stopping));
         json_object_object_add(o, "connections", json_object_new_int64(s->n_connections));

@@ -32,8 +32,9 @@ typedef struct InstanceList {
 
 /* A version of the application, alive as long as a worker of it. */
 typedef struct Version {
+        struct Version **list, *next; /* of all that somebody holds: code may be loaded from them */
         unsigned n_ref;
-        char *id;   /* "3-0f3a..." */
+        char *id;   /* "3-0f3a...", or with an operator's overrides "3-0f3a...+9c41..." */
         char *path; /* the bundle */
         Manifest *manifest;
 } Version;
@@ -52,6 +53,7 @@ struct Supervisor {
         char *run_dir;      /* developer's mode: the bundle itself */
 
         Version *version; /* NULL before the first deployment */
+        Version *versions; /* all that are loaded */
         Prepare *prepare; /* a version that is being loaded beside it */
         Function *functions, *dispatched; /* the latter have events or instances that this turn brought */
         Connection *connections, *unflushed; /* the latter have answers to be sent */
