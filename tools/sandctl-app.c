@@ -162,9 +162,12 @@ static void print_deployed(sd_bus *bus, const char *name, const char *version, c
         }
 }
 
-static int print_outcome(sd_bus *bus, sd_bus_message *reply) {
-        const char *name, *version, *outcome;
-        int r = sd_bus_message_read(reply, "sss", &name, &version, &outcome);
+/* `name` is NULL where the reply has it. */
+static int print_outcome(sd_bus *bus, sd_bus_message *reply, const char *name) {
+        bool urls = !name;
+        const char *version, *outcome;
+        int r = name ? sd_bus_message_read(reply, "ss", &version, &outcome)
+                     : sd_bus_message_read(reply, "sss", &name, &version, &outcome);
 
         if (r < 0)
                 return fail_errno(r, "sand-hostd answered in a way that this sandctl does not know: %s",
@@ -179,23 +182,58 @@ static int print_outcome(sd_bus *bus, sd_bus_message *reply) {
                 (void) json_object_put(o);
         } else if (arg_quiet)
                 (void) printf("%s\n", version);
+        else if (!urls)
+                (void) printf("%s %s %s\n", name, version, outcome);
         else
                 print_deployed(bus, name, version, outcome);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* What is wrong with the bundle or its code begins a line with the file, as compilers have it. */
-static int fail_deploy(int r, const sd_bus_error *error) {
+static int fail_deploy(int r, const sd_bus_error *error, const char *failed) {
         SandError e = sd_bus_error_is_set(error) ? sand_error_from_name(error->name) : _SAND_ERROR_INVALID;
         size_t n = strlen(strempty(error->message));
 
         if ((e != SAND_ERROR_LOAD_FAILED && e != SAND_ERROR_INVALID_BUNDLE) || n == 0)
-                return fail_bus(r, error, "Not deployed");
+                return fail_bus(r, error, "%s", failed);
         (void) fprintf(stderr, "%s%s", error->message, error->message[n - 1] == '\n' ? "" : "\n");
-        return fail(e, "Not deployed.");
+        return fail(e, "%s.", failed);
 }
 
-static int deploy_here(int bundle) {
+int host_redeploy(const char *method, const char *const *words, size_t n_words, const char *failed) {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = bus_open(&bus);
+        if (r != 0)
+                return r;
+        agent_open();
+        r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE, method);
+        for (size_t i = 0; r >= 0 && i < n_words; i++)
+                r = sd_bus_message_append(m, "s", words[i]);
+        if (r >= 0)
+                r = sd_bus_call(bus, m, DEPLOY_TIMEOUT_USEC, &error, &reply);
+        return r < 0 ? fail_deploy(r, &error, failed) : print_outcome(bus, reply, words[0]);
+}
+
+static int append_option(sd_bus_message *m, const char *name, const char *value) {
+        return value ? sd_bus_message_append(m, "{sv}", name, "s", value) : 0;
+}
+
+static int append_options(sd_bus_message *m, const char *source) {
+        int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+        if (r >= 0)
+                r = append_option(m, "name", arg_name);
+        if (r >= 0)
+                r = append_option(m, "source", source);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int deploy_here(const char *path, int bundle) {
+        _cleanup_(freep) char *source = streq(path, "-") ? strdup("standard input") : realpath(path, NULL);
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -208,16 +246,14 @@ static int deploy_here(int bundle) {
         r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE,
                                            "Deploy");
         if (r >= 0)
-                r = sd_bus_message_set_allow_interactive_authorization(m, true);
-        if (r >= 0 && arg_name)
-                r = sd_bus_message_append(m, "ha{sv}", bundle, 1, "name", "s", arg_name);
-        else if (r >= 0)
-                r = sd_bus_message_append(m, "ha{sv}", bundle, 0);
+                r = sd_bus_message_append(m, "h", bundle);
+        if (r >= 0)
+                r = append_options(m, source);
         if (r >= 0)
                 r = sd_bus_call(bus, m, DEPLOY_TIMEOUT_USEC, &error, &reply);
         if (r < 0)
-                return fail_deploy(r, &error);
-        return print_outcome(bus, reply);
+                return fail_deploy(r, &error, "Not deployed");
+        return print_outcome(bus, reply, NULL);
 }
 
 int verb_deploy(int argc, char **argv) {
@@ -234,7 +270,7 @@ int verb_deploy(int argc, char **argv) {
         if (lseek(bundle, 0, SEEK_SET) < 0)
                 return fail_errno(-errno, "Failed to rewind the bundle: %m");
         /* The bus passes descriptors, ssh does not. */
-        return arg_host ? remote_run("deploy", 1, dash, bundle, false) : deploy_here(bundle);
+        return arg_host ? remote_run("deploy", 1, dash, bundle, false) : deploy_here(path, bundle);
 }
 
 static int remove_one(sd_bus *bus, const char *name) {
@@ -244,8 +280,6 @@ static int remove_one(sd_bus *bus, const char *name) {
 
         r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE,
                                            "Remove");
-        if (r >= 0)
-                r = sd_bus_message_set_allow_interactive_authorization(m, true);
         if (r >= 0)
                 r = sd_bus_message_append(m, "sa{sv}", name, 1, "keep-state", "b", arg_keep_state);
         if (r >= 0)

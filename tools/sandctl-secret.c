@@ -102,8 +102,6 @@ static int new_call(sd_bus *bus, const char *method, const char *app, const char
         int r;
 
         r = sd_bus_message_new_method_call(bus, ret, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE, method);
-        if (r >= 0)
-                r = sd_bus_message_set_allow_interactive_authorization(*ret, true);
         return r < 0 ? r : sd_bus_message_append(*ret, "ss", app, name);
 }
 

@@ -5,6 +5,7 @@
  * the machine's own, so that job control and tty(1) work. */
 
 #include <fcntl.h>
+#include <limits.h>
 #include <grp.h>
 #include <poll.h>
 #include <sched.h>
@@ -102,6 +103,18 @@ static int enter(int pidfd) {
         return 0;
 }
 
+/* The directory that functions see as /app. `current` may be a folder of overrides, which has its bundle's name, then '+'. */
+static void enter_bundle(void) {
+        char path[PATH_MAX] = SAND_MACHINE_VERSIONS_DIR "/";
+        size_t l = strlen(path);
+        ssize_t n = readlink(SAND_MACHINE_VERSIONS_DIR "/current", path + l, sizeof(path) - l - 1);
+
+        if (n > 0)
+                path[l + strcspn(path + l, "+")] = '\0';
+        if (n < 0 || chdir(path) < 0)
+                (void) chdir("/");
+}
+
 /* In the machine, in the process that becomes the shell. */
 _noreturn_ static void shell_exec(const char *app, char *const *command, int terminal) {
         const char *term = getenv("TERM");
@@ -121,8 +134,7 @@ _noreturn_ static void shell_exec(const char *app, char *const *command, int ter
             (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) < 0 || dup2(terminal, STDIN_FILENO) < 0 ||
              dup2(terminal, STDOUT_FILENO) < 0 || dup2(terminal, STDERR_FILENO) < 0))
                 _exit(126);
-        if (chdir(SAND_MACHINE_VERSIONS_DIR "/current") < 0)
-                (void) chdir("/");
+        enter_bundle();
         (void) close_range(3, ~0U, 0);
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);

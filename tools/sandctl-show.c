@@ -21,8 +21,6 @@ int host_call(sd_bus *bus, const char *method, const char *name, sd_bus_error *e
         int r;
 
         r = sd_bus_message_new_method_call(bus, &m, SAND_HOST_NAME, SAND_HOST_PATH, SAND_HOST_INTERFACE, method);
-        if (r >= 0)
-                r = sd_bus_message_set_allow_interactive_authorization(m, true);
         if (r >= 0 && name)
                 r = sd_bus_message_append(m, "s", name);
         return r < 0 ? r : sd_bus_call(bus, m, CALL_TIMEOUT_USEC, error, ret);
@@ -235,6 +233,40 @@ static int print_mounts(json_object *mounts) {
         return table_print(t, 0, arg_legend);
 }
 
+static const Column provenance_columns[] = {
+        { "SETTING", .shrinks = true }, { "VALUE", .shrinks = true }, { "FROM", .shrinks = true },
+};
+
+/* Each value that holds, as sand.json has it, and the file that says it. */
+static int print_provenance(json_object *o) {
+        json_object *document = json_object_object_get(o, "manifest"), *provenance = json_object_object_get(o, "provenance");
+        _cleanup_(table_freep) Table *t = NULL;
+        int r;
+
+        if (!json_object_is_type(provenance, json_type_object))
+                return 0;
+        r = table_new(provenance_columns, ELEMENTSOF(provenance_columns), &t);
+        if (r < 0)
+                return r;
+        json_object_object_foreach(provenance, pointer, file) {
+                json_object *value = NULL;
+                const char *text;
+                char joined[512];
+
+                if (json_pointer_get(document, pointer, &value) < 0)
+                        continue;
+                value_format("", value, joined, sizeof(joined));
+                text = json_object_is_type(value, json_type_array) && json_object_array_length(value) > 0 &&
+                       json_object_is_type(json_object_array_get_idx(value, 0), json_type_object)
+                        ? json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : joined;
+                r = table_add(t, COLOR_NONE, (const char *[]) { pointer, text, strempty(json_object_get_string(file)) });
+                if (r < 0)
+                        return r;
+        }
+        (void) putchar('\n');
+        return table_print(t, 0, arg_legend);
+}
+
 static int print_description(sd_bus *bus, const char *app, json_object *o) {
         json_object *functions = json_object_object_get(o, "functions");
         _cleanup_(table_freep) Table *t = NULL;
@@ -243,7 +275,8 @@ static int print_description(sd_bus *bus, const char *app, json_object *o) {
         json_object_object_foreach(o, key, value) {
                 char text[512];
 
-                if (streq(key, "functions") || streq(key, "routes") || streq(key, "mounts"))
+                if (streq(key, "functions") || streq(key, "routes") || streq(key, "mounts") || streq(key, "manifest") ||
+                    streq(key, "provenance"))
                         continue;
                 value_format(key, value, text, sizeof(text));
                 (void) printf("%12s: %s\n", key, text);
@@ -257,7 +290,9 @@ static int print_description(sd_bus *bus, const char *app, json_object *o) {
         }
         if (r >= 0)
                 r = print_mounts(json_object_object_get(o, "mounts"));
-        return r < 0 ? r : print_routes(bus, app, json_object_object_get(o, "routes"));
+        if (r >= 0)
+                r = print_routes(bus, app, json_object_object_get(o, "routes"));
+        return r < 0 ? r : print_provenance(o);
 }
 
 int verb_show(int argc, char **argv) {

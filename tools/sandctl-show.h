@@ -10,6 +10,10 @@ int host_call(sd_bus *bus, const char *method, const char *name, sd_bus_error *e
 /* The same for methods whose result is a JSON text. Caller puts the document. */
 int host_document(sd_bus *bus, const char *method, const char *name, sd_bus_error *error, json_object **ret);
 
+/* Calls a method that deploys anew, with strings of which the first is the application's name, and prints what came of it,
+ * or after `failed` why nothing did. Returns the exit status. */
+int host_redeploy(const char *method, const char *const *words, size_t n_words, const char *failed);
+
 /* 0, or the exit status after the complaint. */
 int application_table(sd_bus *bus, int n_patterns, char *const *patterns, Table **ret);
 

@@ -18,9 +18,11 @@
 #include "text.h"
 
 JsonMode arg_json;
-bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true;
+bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true,
+        arg_apply, arg_revert, arg_stdin;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
-        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime;
+        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
+        *arg_drop_in;
 uint64_t arg_timeout_usec = USEC_INFINITY;
 
 static bool arg_help;
@@ -29,7 +31,7 @@ typedef enum OptionId {
         OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
         OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
-        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME,
+        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME, OPTION_DROP_IN, OPTION_STDIN, OPTION_REVERT, OPTION_APPLY,
         _OPTION_MAX,
 } OptionId;
 
@@ -90,6 +92,12 @@ static const Option options[_OPTION_MAX] = {
                                  .string = &arg_credentials },
         [OPTION_RUNTIME] = { "runtime", 0, "python3|native|exec", "What the function is written for (python3)",
                              .string = &arg_runtime },
+        [OPTION_DROP_IN] = { "drop-in", 0, "NAME", "The file of overrides (override.json)", .string = &arg_drop_in },
+        [OPTION_STDIN] = { "stdin", 0, NULL, "Take the overrides from standard input, without an editor",
+                           .flag = &arg_stdin, .value = true },
+        [OPTION_REVERT] = { "revert", 0, NULL, "Remove the overrides", .flag = &arg_revert, .value = true },
+        [OPTION_APPLY] = { "apply", 0, NULL, "Apply the files as they are, without an editor", .flag = &arg_apply,
+                           .value = true },
 };
 
 typedef struct Verb {
@@ -164,10 +172,24 @@ static const Verb verbs[] = {
           "  sandctl list --no-legend | cut -d' ' -f1" },
         { "show", "APP", 1, 1, " ", verb_show, "Show how an application is configured",
           "Shows what sand-hostd knows of the deployed version of APP: functions, runtimes, limits. The\n"
-          "values are those in effect, defaults included.\n\n"
+          "values are those in effect; the last table has the file that each of them is from, \"default\" for\n"
+          "what nobody has said. With --json, \"provenance\" has the same.\n\n"
           "Examples:\n"
           "  sandctl show thumbnails\n"
           "  sandctl show thumbnails --json=pretty" },
+        { "edit", "APP", 1, 1, " drop-in stdin revert apply ", verb_edit, "Override an application's configuration on this host",
+          "Opens an editor on /etc/sand/apps/APP.json.d/override.json, a merge patch (RFC 7396) of the sand.json\n"
+          "of every version of APP: what it says counts before the bundle, and null takes a value away. What you\n"
+          "save is checked as strictly as a bundle, and the version that serves is loaded with it beside the old\n"
+          "one; only then is the file written. If something is wrong nothing changes, and your text is kept.\n"
+          "An empty text removes the file. Files *.json written there by hand count at the next deployment or\n"
+          "rollback, or at once with --apply.\n\n"
+          "The editor is $SYSTEMD_EDITOR, $EDITOR or $VISUAL. Needs root, or polkit's consent\n"
+          "(org.sand.host1.override).\n\n"
+          "Examples:\n"
+          "  sandctl edit shop\n"
+          "  echo '{\"idle\": \"1h\"}' | sandctl edit shop --drop-in=50-idle --stdin\n"
+          "  sandctl edit shop --drop-in=50-idle --revert" },
         { "status", "[APP...]", 0, -1, " lines ", verb_status, "Show what an application is doing",
           "Shows each APP's machine, per function the queue, the events that run and the counts of served\n"
           "and failed ones, and the newest log lines. Without APP: the host's services and applications.\n"
@@ -176,6 +198,22 @@ static const Verb verbs[] = {
           "  sandctl status\n"
           "  sandctl status thumbnails -n 50\n"
           "  sandctl status thumbnails -j | jq .supervisor", .remote = true },
+        { "versions", "APP", 1, 1, " ", verb_versions, "List the versions of an application that are kept",
+          "Lists them, newest first: when each was deployed first, by whom, what it was read from. \"previous\" is\n"
+          "where a rollback goes; one that was \"rolled back\" is passed over. How many are kept says KeepVersions=\n"
+          "in hostd.conf(5).\n\n"
+          "Examples:\n"
+          "  sandctl versions shop\n"
+          "  sandctl versions shop -j | jq -r '.versions[].version'", .remote = true },
+        { "rollback", "APP [VERSION]", 1, 2, " ", verb_rollback, "Go back to an earlier version",
+          "Deploys a version that is kept: the newest one older than the current, or VERSION: its number, or the\n"
+          "beginning of its name or hash. As when deploying, its workers are loaded first, and no event is lost.\n"
+          "Again, it goes one further back. Versions that were rolled back from are passed over, until they are\n"
+          "deployed by name. The host's overrides (sandctl edit) stay as they are.\n\n"
+          "Needs root, or polkit's consent (org.sand.host1.deploy).\n\n"
+          "Examples:\n"
+          "  sandctl rollback shop\n"
+          "  sandctl rollback shop 3" },
         { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose credentials ", verb_invoke,
           "Send one event to a function and print the result",
           "TARGET is APP/FUNCTION; or DIR/FUNCTION, where DIR begins with . or /, which runs the function\n"
@@ -224,7 +262,7 @@ static const Verb verbs[] = {
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "edit", "versions", "rollback", "execution", "dead-letter", "token", "host",
+        "execution", "dead-letter", "token", "host",
         "peer", "task", "trigger", NULL,
 };
 

@@ -13,25 +13,30 @@
 #include "sandctl-output.h"
 
 extern JsonMode arg_json;
-extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state, arg_ask_password;
+extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state, arg_ask_password,
+        arg_apply, arg_revert, arg_stdin;
 extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
-        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime;
+        *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
+        *arg_drop_in;
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
 
 /* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
 int verb_build(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_deploy(int argc, char **argv);
+int verb_edit(int argc, char **argv);
 int verb_invoke(int argc, char **argv);
 int verb_list(int argc, char **argv);
 int verb_logs(int argc, char **argv);
 int verb_new(int argc, char **argv);
 int verb_remove(int argc, char **argv);
+int verb_rollback(int argc, char **argv);
 int verb_run(int argc, char **argv);
 int verb_secret(int argc, char **argv);
 int verb_shell(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_status(int argc, char **argv);
+int verb_versions(int argc, char **argv);
 
 /* Say on stderr what failed; the result is the exit status that belongs to it. */
 int fail(SandError e, const char *format, ...) _printf_(2, 3);

@@ -28,6 +28,11 @@ __sandctl_secrets() {
                 awk '{ print $2 }'
 }
 
+# Versions of an application that are kept.
+__sandctl_versions() {
+        sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off versions "$1" 2>/dev/null | cut -d' ' -f1
+}
+
 # DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
         [[ -f $1/sand.json ]] || return
@@ -55,10 +60,11 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='new build check run deploy remove list show status invoke logs secret shell'
+        local verbs='new build check run deploy remove list show edit status versions rollback invoke logs secret shell'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
+                [edit]='--drop-in= --stdin --revert --apply'
                 [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials='
                 [logs]='--follow --lines= --since= --until= --execution= --output='
         )
@@ -78,7 +84,7 @@ _sandctl() {
                         [[ $host == '=' ]] && host=${COMP_WORDS[++i + 1]}
                         ((i++))
                         ;;
-                --json | --runtime | --name | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
+                --json | --runtime | --name | --drop-in | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
                         --since | -S | --until | -U | --execution | --output | -o)
                         [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
                         ((i++))
@@ -111,7 +117,7 @@ _sandctl() {
                 COMPREPLY=($(compgen -W "$(journalctl --output=help 2>/dev/null)" -- "$cur"))
                 return
                 ;;
-        --name | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution)
+        --name | --drop-in | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution)
                 return
                 ;;
         esac
@@ -131,7 +137,13 @@ _sandctl() {
                 compopt -o filenames
                 COMPREPLY=($(compgen -d -- "$cur") $(compgen -f -X '!*.tar*' -- "$cur"))
                 ;;
-        remove | list | show | status | shell)
+        rollback)
+                case ${#words[@]} in
+                0) COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur")) ;;
+                1) COMPREPLY=($(compgen -W "$(__sandctl_versions "${words[0]}" "$host")" -- "$cur")) ;;
+                esac
+                ;;
+        remove | list | show | edit | status | versions | shell)
                 COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur"))
                 ;;
         invoke | logs) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
