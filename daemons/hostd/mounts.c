@@ -81,7 +81,7 @@ static void complain_usable(Problems *p, const char *pointer, const MountSpec *m
         const struct group *gr = getgrgid(st->st_gid);
         char user[16], group[16];
 
-        (void) problems_add(p, "sand.json", pointer, m->line, "found that %s is a directory of %s:%s with mode %04o, expected one that "
+        (void) problems_add(p, m->file, pointer, m->line, "found that %s is a directory of %s:%s with mode %04o, expected one that "
                             "its group may %s, other than root: functions are in it; see chgrp(1) and chmod(1)", m->host,
                             name_or_number(pw ? pw->pw_name : NULL, st->st_uid, user),
                             name_or_number(gr ? gr->gr_name : NULL, st->st_gid, group), st->st_mode & 07777,
@@ -93,24 +93,24 @@ static void complain_open(Problems *p, const char *pointer, const MountSpec *m, 
 
         switch (r) {
         case -ENOENT:
-                (void) problems_add(p, "sand.json", pointer, m->line, "found no %s on this host, expected a directory", m->host);
+                (void) problems_add(p, m->file, pointer, m->line, "found no %s on this host, expected a directory", m->host);
                 return;
         case -ENOTDIR:
-                (void) problems_add(p, "sand.json", pointer, m->line, "found that %s is none on this host, expected a directory",
+                (void) problems_add(p, m->file, pointer, m->line, "found that %s is none on this host, expected a directory",
                                     m->host);
                 return;
         case -ELOOP:
                 real = realpath(m->host, NULL);
-                (void) problems_add(p, "sand.json", pointer, m->line, "found a symbolic link in %s, expected the directory's own "
+                (void) problems_add(p, m->file, pointer, m->line, "found a symbolic link in %s, expected the directory's own "
                                     "path%s%s", m->host, real ? ": " : "", strempty(real));
                 return;
         default:
-                (void) problems_add(p, "sand.json", pointer, m->line, "cannot look at %s on this host: %s", m->host, strerror(-r));
+                (void) problems_add(p, m->file, pointer, m->line, "cannot look at %s on this host: %s", m->host, strerror(-r));
         }
 }
 
 static void check_granted(Problems *p, const char *pointer, const MountSpec *m, bool may_read) {
-        (void) problems_add(p, "sand.json", pointer, m->line, "found %s, which this host lets applications %s, expected one that the "
+        (void) problems_add(p, m->file, pointer, m->line, "found %s, which this host lets applications %s, expected one that the "
                             "section [Mounts] of its /etc/sand/hostd.conf allows, as this line would: AllowMounts=%s%s", m->host,
                             may_read ? "only read" : "not have", m->host, m->write ? ":rw" : "");
 }

@@ -10,6 +10,7 @@
 void mounts_free(MountSpec *mounts, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 free(mounts[i].host);
+                free(mounts[i].file);
                 free(mounts[i].at);
         }
         free(mounts);
@@ -35,7 +36,7 @@ static void read_host(Reader *rd, const Place *at, json_object *value, const Key
         MountSpec *m = target;
         const char *s = read_path(rd, at, value, mount_host_reserved, "which the host shows to no application");
 
-        m->line = reader_line(rd, at);
+        reader_source(rd, at, &m->file, &m->line);
         if (s && free_and_strdup(&m->host, s) < 0)
                 rd->error = -ENOMEM;
 }

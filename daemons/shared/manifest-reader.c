@@ -45,12 +45,14 @@ static char *place_to_pointer(const Place *at) {
         return text;
 }
 
-unsigned reader_line(Reader *rd, const Place *at) {
+void reader_source(Reader *rd, const Place *at, char **ret_file, unsigned *ret_line) {
         _cleanup_(freep) char *pointer = place_to_pointer(at);
+        const Layer *source = pointer ? layers_source(rd->layers, pointer) : NULL;
 
-        if (!pointer)
+        if (!source || free_and_strdup(ret_file, source->file) < 0)
                 rd->error = -ENOMEM;
-        return pointer ? json_text_line(rd->text, pointer) : 0;
+        else
+                *ret_line = json_text_line(source->text, pointer);
 }
 
 void reader_complain(Reader *rd, const Place *at, const char *format, ...) {

@@ -39,8 +39,8 @@ struct Key {
 
 /* Adds a problem at `at`. */
 void reader_complain(Reader *rd, const Place *at, const char *format, ...) _printf_(3, 4);
-/* Where it is in the text, 1...; 0: not known. */
-unsigned reader_line(Reader *rd, const Place *at);
+/* The file that says it, to be freed, and the line there. */
+void reader_source(Reader *rd, const Place *at, char **ret_file, unsigned *ret_line);
 /* "found `value`, expected `expected`" */
 void reader_mismatch(Reader *rd, const Place *at, json_object *value, const char *expected);
 /* A value in a few words, for a message: "the number 5", "\"abc\"", "an object". */

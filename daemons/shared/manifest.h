@@ -43,7 +43,8 @@ const char *network_to_string(Network n);
 typedef struct MountSpec {
         char *host, *at;
         bool write;
-        unsigned line; /* of `host` in sand.json, for messages */
+        char *file;    /* where `host` is said, for messages ... */
+        unsigned line; /* ... 1...; 0: not known */
 } MountSpec;
 
 typedef struct FunctionSpec {

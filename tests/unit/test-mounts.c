@@ -72,7 +72,8 @@ static char *inside(const char *name) {
 
 /* NULL: nothing is wrong. Caller frees. */
 static char *verdict(const char *path, bool write, char *const *grants) {
-        MountSpec mount = { .host = (char *) path, .at = (char *) "/mnt/x", .write = write, .line = 7 };
+        MountSpec mount = { .host = (char *) path, .at = (char *) "/mnt/x", .write = write, .file = (char *) "sand.json",
+                            .line = 7 };
         Manifest m = { .mounts = &mount, .n_mounts = 1 };
         Problems problems = {};
         char *text = NULL;
