@@ -273,6 +273,15 @@ int verb_deploy(int argc, char **argv) {
         return arg_host ? remote_run("deploy", 1, dash, bundle, false) : deploy_here(path, bundle);
 }
 
+/* They are the host's, and would surprise who deploys the name again. */
+static void mention_overrides(const char *name) {
+        char path[sizeof(SAND_OVERRIDES_DIR) + APP_NAME_MAX + sizeof(OVERRIDES_SUFFIX) + 1];
+
+        (void) snprintf(path, sizeof(path), SAND_OVERRIDES_DIR "/%s" OVERRIDES_SUFFIX, name);
+        if (!arg_host && access(path, F_OK) >= 0)
+                say("What was overridden stays in %s.", path);
+}
+
 static int remove_one(sd_bus *bus, const char *name) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -288,6 +297,7 @@ static int remove_one(sd_bus *bus, const char *name) {
                 return fail_bus(r, &error, "%s not removed", name);
         if (!arg_quiet)
                 (void) printf("%s removed%s\n", name, arg_keep_state ? ", its state kept" : "");
+        mention_overrides(name);
         return EXIT_SUCCESS;
 }
 

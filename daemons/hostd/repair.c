@@ -61,15 +61,21 @@ static int step_reload_machine(Operation *o) {
 }
 
 static int step_done(Operation *o) {
-        if (o->first)
+        if (o->first) {
                 log_notice("%s: an interrupted deployment is put right, version %s serves.", o->name, o->version);
-        (void) version_note_deployed(&o->all->places, o->name, o->version, NULL);
+                (void) version_note_deployed(&o->all->places, o->name, o->version, NULL);
+        }
         return app_set_pending(&o->all->places, o->name, PENDING_NONE);
+}
+
+/* What the deployment had stored. */
+static int step_drop_others(Operation *o) {
+        return o->first ? step_remove_outdated(o) : 0;
 }
 
 static const OperationStep repair_steps[] = {
         step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
-        step_reload_machine, step_done, step_remove_outdated, NULL,
+        step_reload_machine, step_done, step_drop_others, NULL,
 };
 
 static void on_done(Operation *o, void *userdata) {
