@@ -569,11 +569,16 @@ static const OperationStep deploy_undo[] = {
         step_reload_machine_again, step_rest_again, step_drop_version, step_remove_all, NULL,
 };
 
+/* To read all units anew takes systemd the longer the more applications there are. */
+static int step_reload_of_loaded(Operation *o) {
+        return o->first ? 0 : step_reload_manager(o);
+}
+
 static const OperationStep deploy_steps[] = {
         step_intake, step_lock, step_compare, step_override, step_check_secrets, step_check_mounts, step_store, step_furnish,
-        step_enable, step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine,
-        step_start_machine, step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine,
-        step_ask_in_use,
+        step_enable, step_reload_of_loaded, step_start_socket, step_see_units, step_reload_manager, step_network,
+        step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare, step_write_override,
+        step_activate, step_reload_machine, step_ask_in_use,
         step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
 };
 

@@ -45,7 +45,10 @@ static int stop(Host *h) {
 }
 
 static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
-        return stop(userdata);
+        Host *h = userdata;
+
+        /* If it does something, there is another idle time behind it. */
+        return operations_settle(&h->operations) > 0 ? 0 : stop(h);
 }
 
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {

@@ -206,8 +206,10 @@ static void on_reloaded(int r, const sd_bus_error *error, sd_bus_message *reply,
 static int reload_for_waiting(Operations *all) {
         int r = manager_reload(all->manager, on_reloaded, all, &all->reload);
 
-        if (r >= 0)
+        if (r >= 0) {
                 all->reloading = true;
+                all->reload_later = false;
+        }
         return r;
 }
 
@@ -244,6 +246,17 @@ static void on_reloaded(int r, const sd_bus_error *error, sd_bus_message *reply,
         if (k < 0)
                 while ((o = next_reloaded(all)))
                         operation_fail(o, k, NULL);
+        if (!all->reloading && all->n == 0 && all->emptied)
+                all->emptied(all->userdata);
+}
+
+int operations_settle(Operations *all) {
+        int r;
+
+        if (!all->reload_later || all->reloading)
+                return 0;
+        r = reload_for_waiting(all);
+        return r < 0 ? r : 1;
 }
 
 /* An operation that waits for the Reload in flight is `changed`; one that came too late for it is not. */
@@ -258,6 +271,65 @@ int step_reload_manager(Operation *o) {
                 o->changed = false;
         o->waits_reload = true;
         return 1;
+}
+
+/* Of a reply with all properties: whether the unit's drop-in is ours, as it is on disk. */
+static int read_seen(sd_bus_message *m, const char *dropin, bool *ret) {
+        bool there = false, old = true;
+        int r;
+
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                _cleanup_(strv_freep) char **paths = NULL;
+                const char *property;
+                int need = true;
+
+                r = sd_bus_message_read(m, "s", &property);
+                if (r < 0)
+                        return r;
+                if (streq(property, "DropInPaths")) {
+                        r = sd_bus_message_enter_container(m, 'v', "as");
+                        if (r >= 0)
+                                r = sd_bus_message_read_strv(m, &paths);
+                        if (r >= 0)
+                                r = sd_bus_message_exit_container(m);
+                        there = strv_contains(paths, dropin);
+                } else if (streq(property, "NeedDaemonReload")) {
+                        r = sd_bus_message_read(m, "v", "b", &need);
+                        old = need;
+                } else
+                        r = sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        *ret = there && !old;
+        return r < 0 ? r : 0;
+}
+
+static void on_seen(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata) {
+        _cleanup_(freep) char *dropin = NULL;
+        Operation *o = userdata;
+        bool seen = false;
+
+        dropin = unit_dropin_path(o->name);
+        if (r >= 0 && dropin && read_seen(reply, dropin, &seen) >= 0 && seen) {
+                o->changed = false;
+                o->all->reload_later = true;
+        }
+        operation_on_manager(0, NULL, NULL, o);
+}
+
+int step_see_units(Operation *o) {
+        _cleanup_(freep) char *unit = NULL;
+        int r;
+
+        if (!o->first || !o->changed)
+                return 0;
+        unit = unit_service_name(o->name);
+        if (!unit)
+                return -ENOMEM;
+        r = manager_get_properties(o->all->manager, unit, on_seen, o, &o->request);
+        return r < 0 ? r : 1;
 }
 
 int step_enable(Operation *o) {

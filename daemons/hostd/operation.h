@@ -69,6 +69,7 @@ struct Operations {
         Operation *list;
         unsigned n;
         bool reloading;
+        bool reload_later; /* systemd has read all that it needs, but sand.target knows not all sockets that it wants */
         ManagerRequest *reload;
         void (*emptied)(void *userdata); /* when the last operation has ended */
         void *userdata;
@@ -94,6 +95,9 @@ int operation_error_errno(Operation *o, int r, const char *what);
 /* Steps of several operations. */
 int step_lock(Operation *o);
 int step_reload_manager(Operation *o); /* if `changed` */
+/* The first of an application's units: systemd reads them when they are loaded, and is told later. If it has not read
+ * them so, `changed` stays. */
+int step_see_units(Operation *o);
 int step_enable(Operation *o);
 int step_start_socket(Operation *o);
 /* Sets `was_active`: whether the machine runs; and `may_run`: whether it does, or is being started. */
@@ -101,6 +105,9 @@ int step_ask_active(Operation *o);
 
 /* A handler of the manager's for which `userdata` is an operation that waits. */
 void operation_on_manager(int r, const sd_bus_error *error, sd_bus_message *reply, void *userdata);
+
+/* Does what was left for later, and calls `emptied`. 0: nothing was. */
+int operations_settle(Operations *all);
 
 /* Kills what runs. */
 void operations_done(Operations *all);
