@@ -12,6 +12,7 @@
 #     rig_install NAME DEB...                 installs packages by apt, their dependencies from the cache
 #     rig_copy NAME FILE... DIRECTORY         copies files into it
 #     rig_fetch NAME FILE... DIRECTORY        copies files out of it
+#     rig_reboot NAME                         shuts it down and boots it again
 #     rig_stop NAME                           shuts it down and removes it
 #     rig_kill NAME                           as a power cut
 #
@@ -169,12 +170,17 @@ rig_sweep() {
 
 # rig_start NAME [NSPAWN-OPTION...]: options such as --bind=...
 rig_start() {
-        local name=$1 base root own=() i state
-        shift
+        local base
         rig_setup || return 1
         base=$(rig_base) || return 1
-        root=$RIG_RUN/$name
-        cp -a --reflink=auto "$base" "$root" || return 1
+        cp -a --reflink=auto "$base" "$RIG_RUN/$1" || return 1
+        rig_boot "$@"
+}
+
+# With the disk that is there.
+rig_boot() {
+        local name=$1 root=$RIG_RUN/$1 own=() i state
+        shift
         # Where PID 1 is not systemd there is nobody to ask for a unit of the host's own.
         [[ -d /run/systemd/system ]] || own=(--keep-unit)
         systemd-nspawn --quiet --directory="$root" --boot --register=no "${own[@]}" --capability=all \
@@ -241,6 +247,13 @@ rig_install() {
         rig "$name" env DEBIAN_FRONTEND=noninteractive apt-get -y -q --allow-downgrades install "${paths[@]}"
 }
 
+# rig_reboot NAME [NSPAWN-OPTION...]
+rig_reboot() {
+        rig_shut_down "$1"
+        wait "${RIG_NSPAWN[$1]}" 2>/dev/null
+        rig_boot "$@"
+}
+
 rig_reap() {
         local name=$1
         wait "${RIG_NSPAWN[$name]}" 2>/dev/null
@@ -248,14 +261,18 @@ rig_reap() {
         unset "RIG_NSPAWN[$name]" "RIG_LEADER[$name]"
 }
 
-rig_stop() {
+rig_shut_down() {
         local name=$1 i
         rig "$name" systemctl --no-block poweroff >/dev/null 2>&1
         for ((i = 0; i < 300; i++)); do
                 [[ -d /proc/${RIG_NSPAWN[$name]} ]] || break
                 sleep 0.1
         done
-        rig_kill "$name"
+}
+
+rig_stop() {
+        rig_shut_down "$1"
+        rig_kill "$1"
 }
 
 # The pid namespace goes with its first process, and takes all others along.
