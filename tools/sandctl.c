@@ -22,7 +22,7 @@ bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_ke
         arg_apply, arg_revert, arg_stdin;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
-        *arg_drop_in;
+        *arg_drop_in, *arg_expires;
 uint64_t arg_timeout_usec = USEC_INFINITY;
 
 static bool arg_help;
@@ -31,7 +31,8 @@ typedef enum OptionId {
         OPTION_HELP, OPTION_VERSION, OPTION_HOST, OPTION_JSON, OPTION_J, OPTION_NO_PAGER, OPTION_NO_LEGEND,
         OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
-        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME, OPTION_DROP_IN, OPTION_STDIN, OPTION_REVERT, OPTION_APPLY,
+        OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME, OPTION_DROP_IN, OPTION_STDIN,
+        OPTION_REVERT, OPTION_APPLY, OPTION_EXPIRES,
         _OPTION_MAX,
 } OptionId;
 
@@ -63,7 +64,7 @@ static const Option options[_OPTION_MAX] = {
                                      .flag = &arg_ask_password, .value = false, .everywhere = true },
         [OPTION_QUIET] = { "quiet", 'q', NULL, "Say nothing but results and errors",
                            .flag = &arg_quiet, .value = true, .everywhere = true },
-        [OPTION_NAME] = { "name", 0, "NAME", "Deploy under this name instead of the bundle's",
+        [OPTION_NAME] = { "name", 0, "NAME", "Deploy under this name; or what a token is for",
                           .string = &arg_name },
         [OPTION_KEEP_STATE] = { "keep-state", 0, NULL, "Keep what the application wrote to /state, and its secrets",
                                 .flag = &arg_keep_state, .value = true },
@@ -98,6 +99,8 @@ static const Option options[_OPTION_MAX] = {
         [OPTION_REVERT] = { "revert", 0, NULL, "Remove the overrides", .flag = &arg_revert, .value = true },
         [OPTION_APPLY] = { "apply", 0, NULL, "Apply the files as they are, without an editor", .flag = &arg_apply,
                            .value = true },
+        [OPTION_EXPIRES] = { "expires", 0, "TIME", "Until when a token is good (\"90d\", \"2027-12-31\")",
+                             .string = &arg_expires },
 };
 
 typedef struct Verb {
@@ -158,8 +161,8 @@ static const Verb verbs[] = {
           "  tar c -C build . | sandctl deploy -\n"
           "  sandctl -H root@web1 deploy .", .remote = false },
         { "remove", "APP...", 1, -1, " keep-state ", verb_remove, "Stop and remove applications",
-          "Stops each APP's machine, and removes its versions, its units, its secrets and what it wrote to\n"
-          "/state. With --keep-state the latter two are left for a later deployment.\n\n"
+          "Stops each APP's machine, and removes its versions, its units, its tokens, its secrets and what it\n"
+          "wrote to /state. With --keep-state the latter three are left for a later deployment.\n\n"
           "Examples:\n"
           "  sandctl remove thumbnails\n"
           "  sandctl remove --keep-state shop billing" },
@@ -258,11 +261,24 @@ static const Verb verbs[] = {
           "Examples:\n"
           "  sandctl shell thumbnails\n"
           "  sandctl shell thumbnails ls -l /state", .raw_tail = true, .remote = true },
+        { "token", "[list|create|revoke] [APP [ID]]", 0, -1, " name expires ", verb_token,
+          "Make, list and revoke the tokens of applications",
+          "token [list [APP]]       Ids, what each is for, when it was made and when it expires\n"
+          "token create APP         Prints a new token, alone on standard output, this once\n"
+          "token revoke APP ID...   Ids by their beginnings; what was revoked is refused from then on\n\n"
+          "Who calls APP over the gateway's TLS listeners shows a token of APP: \"Authorization: Bearer TOKEN\".\n"
+          "Only its hash is stored; its id is the beginning of that. Tokens go with their application.\n\n"
+          "Needs root, or polkit's consent (org.sand.host1.tokens; to list: org.sand.host1.inspect).\n\n"
+          "Examples:\n"
+          "  TOKEN=$(sandctl token create shop --name \"partner A\" --expires 90d)\n"
+          "  curl -H \"Authorization: Bearer $TOKEN\" https://sand.example.org:8443/invoke/shop/order\n"
+          "  sandctl token list shop --json=short\n"
+          "  sandctl token revoke shop 3f9a" },
 };
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "execution", "dead-letter", "token", "host",
+        "execution", "dead-letter", "host",
         "peer", "task", "trigger", NULL,
 };
 

@@ -17,7 +17,7 @@ extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_ke
         arg_apply, arg_revert, arg_stdin;
 extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
-        *arg_drop_in;
+        *arg_drop_in, *arg_expires;
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
 
 /* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
@@ -36,6 +36,7 @@ int verb_secret(int argc, char **argv);
 int verb_shell(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_status(int argc, char **argv);
+int verb_token(int argc, char **argv);
 int verb_versions(int argc, char **argv);
 
 /* Say on stderr what failed; the result is the exit status that belongs to it. */

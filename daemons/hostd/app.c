@@ -37,11 +37,20 @@ static int open_dir(const char *path, mode_t mode, int *ret) {
         return *ret < 0 ? -errno : 0;
 }
 
+/* systemd-tmpfiles gives it the group by which the gateway reads what is in it. */
+static int open_tokens(int *ret) {
+        if (mkdir(SAND_TOKENS_DIR, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        *ret = open(SAND_TOKENS_DIR, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+        return *ret < 0 ? -errno : 0;
+}
+
 void places_done(Places *p) {
         safe_close(p->apps_fd);
         safe_close(p->state_fd);
         safe_close(p->catalogue_fd);
         safe_close(p->secrets_fd);
+        safe_close(p->tokens_fd);
         safe_close(p->machines_fd);
         *p = PLACES_EMPTY;
 }
@@ -59,6 +68,8 @@ int places_open(Places *ret) {
                 r = open_dir(SAND_CATALOGUE_DIR, 0755, &p.catalogue_fd);
         if (r >= 0)
                 r = open_dir(SAND_SECRETS_DIR, 0700, &p.secrets_fd);
+        if (r >= 0)
+                r = open_tokens(&p.tokens_fd);
         if (r < 0)
                 return r;
         /* systemd's own, and 0700 there: whatever it is, is right. */

@@ -32,10 +32,10 @@
 
 /* The directories that all of it is in. */
 typedef struct Places {
-        int apps_fd, state_fd, catalogue_fd, secrets_fd, machines_fd;
+        int apps_fd, state_fd, catalogue_fd, secrets_fd, tokens_fd, machines_fd;
 } Places;
 
-#define PLACES_EMPTY ((Places) { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF })
+#define PLACES_EMPTY ((Places) { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF })
 
 int places_open(Places *ret);
 void places_done(Places *p);

@@ -21,6 +21,7 @@
 #include "remove.h"
 #include "secret.h"
 #include "secret-operation.h"
+#include "token-operation.h"
 #include "unit-files.h"
 #include "version.h"
 
@@ -40,6 +41,8 @@ struct Request {
         char *version;              /* Rollback */
         char *file, *text;          /* SetOverride */
         char *secret;
+        Token token;                /* to be made */
+        char *token_prefix;         /* to be revoked */
         int fd;                     /* the bundle, or a secret's value */
         bool keep_state;
         bool name_is_known;         /* to the caller: it is not told */
@@ -71,6 +74,8 @@ static Request *request_free(Request *q) {
         free(q->version);
         free(q->file);
         free(q->text);
+        free(q->token.name);
+        free(q->token_prefix);
         free(q->name);
         free(q);
         return NULL;
@@ -752,7 +757,8 @@ static int perform_list_secrets(Request *q) {
         return r;
 }
 
-static int method_list_secrets(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+/* Of one application, or, with the empty name, of all. */
+static int list_of_application(sd_bus_message *m, Host *h, int (*perform)(Request *q), sd_bus_error *error) {
         _cleanup_(request_freep) Request *q = NULL;
         const char *name;
         int r;
@@ -762,12 +768,169 @@ static int method_list_secrets(sd_bus_message *m, void *userdata, sd_bus_error *
                 r = check_secret_name(name, "", error);
         if (r < 0)
                 return r;
-        r = request_new(userdata, m, perform_list_secrets, &q);
+        r = request_new(h, m, perform, &q);
         if (r >= 0 && *name)
                 r = free_and_strdup(&q->name, name);
         if (r < 0)
                 return refuse_now(m, error, r);
         return request_authorize(TAKE_PTR(q), POLKIT_INSPECT);
+}
+
+static int method_list_secrets(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return list_of_application(m, userdata, perform_list_secrets, error);
+}
+
+/* ---- Tokens ---- */
+
+static void on_token(Operation *o, void *userdata) {
+        Request *q = userdata;
+        char id[TOKEN_ID_LENGTH + 1];
+
+        if (o->failed) {
+                log_error("%s: token: %s", q->name, strempty(o->error.message));
+                request_refuse(q, &o->error);
+                return;
+        }
+        token_id(o->token.hash, id);
+        (void) sd_bus_reply_method_return(q->call, "s", id);
+        request_end(q);
+}
+
+static int perform_create_token(Request *q) {
+        Operation *o;
+        int r;
+
+        r = token_create_new(&q->host->operations, q->name, &q->token, on_token, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+static int perform_revoke_token(Request *q) {
+        Operation *o;
+        int r;
+
+        r = token_revoke_new(&q->host->operations, q->name, q->token_prefix, on_token, q, &o);
+        if (r < 0)
+                return r;
+        operation_start(o);
+        return 0;
+}
+
+static uint64_t now_realtime_usec(void) {
+        struct timespec ts = {};
+
+        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static int method_create_token(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name, *label;
+        Token token = { .created_usec = now_realtime_usec() };
+        const void *hash;
+        size_t size;
+        int r;
+
+        r = read_name(m, &name, error);
+        if (r >= 0)
+                r = sd_bus_message_read_array(m, 'y', &hash, &size);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "st", &label, &token.expires_usec);
+        if (r < 0)
+                return r;
+        if (size != TOKEN_HASH_SIZE)
+                return bad_request(error, "The hash of a token is expected, 32 bytes.");
+        if (*label && !token_name_is_valid(label))
+                return bad_request(error, "The label has more than 64 bytes, or control characters.");
+        if (token.expires_usec > INT64_MAX || (token.expires_usec > 0 && token.expires_usec <= token.created_usec))
+                return bad_request(error, "The time at which the token expires has passed.");
+        memcpy(token.hash, hash, size);
+        r = request_new(userdata, m, perform_create_token, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        q->token = token;
+        if (*label && free_and_strdup(&q->token.name, label) < 0)
+                return -ENOMEM;
+        return request_authorize(TAKE_PTR(q), POLKIT_TOKENS);
+}
+
+static int method_revoke_token(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(request_freep) Request *q = NULL;
+        const char *name, *id;
+        int r;
+
+        r = read_name(m, &name, error);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "s", &id);
+        if (r < 0)
+                return r;
+        if (!*id || strlen(id) > TOKEN_ID_LENGTH || id[strspn(id, "0123456789abcdef")])
+                return bad_request(error, "The beginning of a token's id is expected, up to 12 hexadecimal digits.");
+        r = request_new(userdata, m, perform_revoke_token, &q);
+        if (r >= 0)
+                r = free_and_strdup(&q->name, name);
+        if (r >= 0)
+                r = free_and_strdup(&q->token_prefix, id);
+        if (r < 0)
+                return refuse_now(m, error, r);
+        return request_authorize(TAKE_PTR(q), POLKIT_TOKENS);
+}
+
+static int append_tokens(const Places *p, sd_bus_message *reply, const char *name) {
+        _cleanup_(token_list_done) TokenList l = {};
+        int r = tokens_read(p, name, &l);
+
+        for (size_t i = 0; r >= 0 && i < l.n; i++) {
+                const Token *t = l.items + i;
+                char id[TOKEN_ID_LENGTH + 1];
+
+                token_id(t->hash, id);
+                r = sd_bus_message_append(reply, "(ssstt)", name, id, strempty(t->name), t->created_usec, t->expires_usec);
+        }
+        return r;
+}
+
+static int append_tokens_of_all(const Places *p, sd_bus_message *reply) {
+        _cleanup_(strv_freep) char **files = NULL;
+        int r = fs_list(p->tokens_fd, ".", &files);
+
+        for (char **i = files; r >= 0 && *i; i++) {
+                char *dot = strchr(*i, '.');
+
+                if (!dot || !streq(dot, ".json"))
+                        continue;
+                *dot = 0;
+                r = append_tokens(p, reply, *i);
+        }
+        return r;
+}
+
+static int perform_list_tokens(Request *q) {
+        const Places *p = &q->host->operations.places;
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(q->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(ssstt)");
+        if (r >= 0)
+                r = q->name ? append_tokens(p, reply, q->name) : append_tokens_of_all(p, reply);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_send(q->host->bus, reply, NULL);
+        sd_bus_message_unref(reply);
+        if (r >= 0)
+                request_end(q);
+        return r;
+}
+
+static int method_list_tokens(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return list_of_application(m, userdata, perform_list_tokens, error);
 }
 
 static int property_version(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -803,6 +966,12 @@ static const sd_bus_vtable host_vtable[] = {
                                 method_list_secrets, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("RemoveSecret", SD_BUS_ARGS("s", name, "s", secret), SD_BUS_NO_RESULT,
                                 method_remove_secret, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CreateToken", SD_BUS_ARGS("s", name, "ay", hash, "s", label, "t", expires),
+                                SD_BUS_RESULT("s", id), method_create_token, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListTokens", SD_BUS_ARGS("s", name), SD_BUS_RESULT("a(ssstt)", tokens),
+                                method_list_tokens, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("RevokeToken", SD_BUS_ARGS("s", name, "s", id), SD_BUS_RESULT("s", id),
+                                method_revoke_token, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("Deployed", SD_BUS_ARGS("s", name, "s", version), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Removed", SD_BUS_ARGS("s", name), 0),
         SD_BUS_VTABLE_END,

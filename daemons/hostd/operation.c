@@ -56,6 +56,8 @@ Operation *operation_free(Operation *o) {
         safe_close(o->incoming_fd);
         safe_close(o->value_fd);
         free(o->secret);
+        free(o->token.name);
+        free(o->token_prefix);
         free(o->name);
         free(o->requested_name);
         free(o->incoming);

@@ -13,6 +13,7 @@
 #include "machine-control.h"
 #include "manager.h"
 #include "task.h"
+#include "token.h"
 
 typedef struct Operation Operation;
 typedef struct Operations Operations;
@@ -57,6 +58,8 @@ struct Operation {
         bool override_written;
         char *secret;      /* to be set or removed */
         int value_fd;      /* of a secret */
+        Token token;       /* to be made, or that was revoked */
+        char *token_prefix;
         size_t n_pushed;   /* secrets that the machine has been handed */
         bool renew;        /* the machine's own file has changed, which a machine reads when it starts */
         unsigned prunes; /* tasks' pass; remove.c */

@@ -13,6 +13,7 @@
 #define POLKIT_INSPECT "org.sand.host1.inspect"
 #define POLKIT_SECRETS "org.sand.host1.secrets"
 #define POLKIT_OVERRIDE "org.sand.host1.override"
+#define POLKIT_TOKENS "org.sand.host1.tokens"
 
 typedef struct Authorization Authorization;
 

@@ -132,6 +132,7 @@
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
 #define SAND_CATALOGUE_DIR "/var/lib/sand/catalogue" /* NAME.json */
 #define SAND_SECRETS_DIR "/var/lib/sand/secrets"   /* NAME/SECRET, encrypted */
+#define SAND_TOKENS_DIR "/var/lib/sand/tokens"     /* NAME.json: token.h */
 
 /* The network of machines (network-plan.h), kept by sand-network.service: its plan, and their resolv.conf. */
 #define SAND_NETWORK_DIR "/run/sand/network"

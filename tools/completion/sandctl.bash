@@ -33,6 +33,12 @@ __sandctl_versions() {
         sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off versions "$1" 2>/dev/null | cut -d' ' -f1
 }
 
+# Ids of its tokens, likewise.
+__sandctl_tokens() {
+        sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off token list "$1" 2>/dev/null |
+                awk '{ print $2 }'
+}
+
 # DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
         [[ -f $1/sand.json ]] || return
@@ -60,11 +66,11 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='new build check run deploy remove list show edit status versions rollback invoke logs secret shell'
+        local verbs='new build check run deploy remove list show edit status versions rollback invoke logs secret shell token'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
-                [edit]='--drop-in= --stdin --revert --apply'
+                [edit]='--drop-in= --stdin --revert --apply' [token]='--name= --expires='
                 [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials='
                 [logs]='--follow --lines= --since= --until= --execution= --output='
         )
@@ -85,7 +91,7 @@ _sandctl() {
                         ((i++))
                         ;;
                 --json | --runtime | --name | --drop-in | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
-                        --since | -S | --until | -U | --execution | --output | -o)
+                        --since | -S | --until | -U | --execution | --output | -o | --expires)
                         [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
                         ((i++))
                         ;;
@@ -117,7 +123,7 @@ _sandctl() {
                 COMPREPLY=($(compgen -W "$(journalctl --output=help 2>/dev/null)" -- "$cur"))
                 return
                 ;;
-        --name | --drop-in | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution)
+        --name | --drop-in | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution | --expires)
                 return
                 ;;
         esac
@@ -152,6 +158,13 @@ _sandctl() {
                 0,) COMPREPLY=($(compgen -W 'list set remove' -- "$cur")) ;;
                 1,*) COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur")) ;;
                 *,set | *,remove) COMPREPLY=($(compgen -W "$(__sandctl_secrets "${words[1]}" "$host")" -- "$cur")) ;;
+                esac
+                ;;
+        token)
+                case ${#words[@]},${words[0]} in
+                0,) COMPREPLY=($(compgen -W 'list create revoke' -- "$cur")) ;;
+                1,*) COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur")) ;;
+                *,revoke) COMPREPLY=($(compgen -W "$(__sandctl_tokens "${words[1]}" "$host")" -- "$cur")) ;;
                 esac
                 ;;
         esac
