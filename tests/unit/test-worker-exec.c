@@ -269,8 +269,8 @@ static void test_cgi(void **state) {
 
         w = program(show);
         i = instance_fork(w);
-        handle_cgi(i, "REQUEST_METHOD=POST\nPATH_INFO=/a b=c\nQUERY_STRING=\nHTTP_X_A=1, 2\nCONTENT_TYPE=text/plain\n", "body",
-                   "POST|/a b=c||1, 2|none|text/plain|body\n");
+        handle_cgi(i, "REQUEST_METHOD=POST\nPATH_INFO=/a b=c\nQUERY_STRING=\nHTTP_X_A=1, 2\nHTTPS=on\nCONTENT_TYPE=text/plain\n",
+                   "body", "POST|/a b=c||1, 2|none|text/plain|body\n");
         handle_cgi(i, "REQUEST_METHOD=GET\nPATH_INFO=\n", "", "GET||none||none|none|\n");
         handle_cgi(i, NULL, "event", "||none||none|none|event\n");
         instance_stop(i, NULL);
