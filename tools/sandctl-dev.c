@@ -128,9 +128,10 @@ int dev_start_gateway(Dev *d, int listen_fd) {
 
         if (asprintf(&catalogue, "%s/catalogue", d->tmp) < 0 || asprintf(&sockets, "%s/app", d->tmp) < 0)
                 return fail_errno(-ENOMEM, "Out of memory.");
+        /* What the host's gateway asks of its clients, tokens perhaps, is not asked here. */
         char *argv[] = {
                 (char *) "sand-gatewayd", (char *) "--catalogue", catalogue, (char *) "--app-sockets", sockets,
-                (char *) "--quiet", NULL,
+                (char *) "--config", (char *) "/dev/null", (char *) "--quiet", NULL,
         };
         return spawn("sand-gatewayd", argv, SIGTERM, &listen_fd, 1, -1, "notice", &d->gateway);
 }

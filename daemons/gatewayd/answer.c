@@ -32,7 +32,13 @@ static bool add_timing(struct MHD_Response *r, uint64_t usec) {
 
 static bool add_common(const Answer *a, struct MHD_Response *r) {
         return add(r, "Sand-Execution", a->execution) && add_timing(r, a->run_usec) &&
-                (!a->allow || add(r, MHD_HTTP_HEADER_ALLOW, a->allow)) && web_cors_add(&a->origin, r);
+                (!a->allow || add(r, MHD_HTTP_HEADER_ALLOW, a->allow)) &&
+                (!a->challenge || add(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, a->challenge)) && web_cors_add(&a->origin, r);
+}
+
+static void note_size(const Answer *a, uint64_t size) {
+        if (a->ret_size)
+                *a->ret_size = size;
 }
 
 static struct MHD_Response *finish(const Answer *a, struct MHD_Response *r) {
@@ -55,6 +61,7 @@ struct MHD_Response *answer_payload(const Answer *a, const Payload *p) {
 
         if (p->size == 0)
                 return answer_static(a, "");
+        note_size(a, p->size);
         if (p->fd >= 0) {
                 fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 3);
                 if (fd < 0)
@@ -74,6 +81,7 @@ struct MHD_Response *answer_payload(const Answer *a, const Payload *p) {
 struct MHD_Response *answer_text(const Answer *a, char *text, size_t size) {
         struct MHD_Response *r;
 
+        note_size(a, size);
         r = MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE);
         if (!r)
                 free(text);
@@ -81,6 +89,7 @@ struct MHD_Response *answer_text(const Answer *a, char *text, size_t size) {
 }
 
 struct MHD_Response *answer_static(const Answer *a, const char *text) {
+        note_size(a, strlen(text));
         return finish(a, MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
 }
 
@@ -165,6 +174,7 @@ struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *pa
                 w->body = "";
                 w->size = 0;
         }
+        note_size(a, w->size);
         r = body_response(w, payload, mapping);
         if (!r)
                 return NULL;

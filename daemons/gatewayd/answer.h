@@ -19,6 +19,8 @@ typedef struct Answer {
         const char *allow;        /* of 405, else NULL */
         WebOrigin origin;         /* of a request to a trigger */
         uint64_t run_usec;        /* Server-Timing; 0: not known */
+        const char *challenge;    /* of 401, else NULL */
+        uint64_t *ret_size;       /* of the body, once it is known; may be NULL */
 } Answer;
 
 /* All return NULL when out of memory. */

@@ -17,6 +17,7 @@ static const char *arg_app_sockets = SAND_APP_SOCKET_DIR;
 static const char *arg_config = NULL;
 static char **arg_listen = NULL;
 static char **arg_apps = NULL;
+static const char *arg_tokens = SAND_TOKENS_DIR;
 static bool arg_quiet = false;
 
 static void help(void) {
@@ -24,14 +25,16 @@ static void help(void) {
                       "Serve applications over HTTP, on the sockets that the service manager passes.\n\n"
                       "  -h --help               Show this help\n"
                       "     --version            Show the version\n"
-                      "     --listen=ADDRESS     Listen here, too: 127.0.0.1:PORT, [::1]:PORT or /PATH\n"
+                      "     --listen=ADDRESS     Listen here, too: 127.0.0.1:PORT, [::1]:PORT or /PATH; other\n"
+                      "                          addresses with TLS only\n"
                       "     --catalogue=DIR      Read NAME.json there (default: %s)\n"
                       "     --app-sockets=DIR    Connect to NAME.sock there (default: %s)\n"
                       "     --config=FILE        Read the settings there, and nowhere else\n"
                       "     --app=NAME=PATH      Connect to this socket for NAME\n"
+                      "     --tokens=DIR         Read applications' tokens there (default: %s)\n"
                       "  -q --quiet              Say warnings and errors only\n"
                       "\nSee sand-gatewayd(8) and gatewayd.conf(5).\n",
-                      SAND_CATALOGUE_DIR, SAND_APP_SOCKET_DIR);
+                      SAND_CATALOGUE_DIR, SAND_APP_SOCKET_DIR, SAND_TOKENS_DIR);
 }
 
 static int parse_app(const char *s) {
@@ -47,7 +50,7 @@ static int parse_app(const char *s) {
 }
 
 static int parse_argv(int argc, char *argv[]) {
-        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP, ARG_CONFIG };
+        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP, ARG_CONFIG, ARG_TOKENS };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
@@ -56,6 +59,7 @@ static int parse_argv(int argc, char *argv[]) {
                 { "app-sockets", required_argument, NULL, ARG_APP_SOCKETS },
                 { "app", required_argument, NULL, ARG_APP },
                 { "config", required_argument, NULL, ARG_CONFIG },
+                { "tokens", required_argument, NULL, ARG_TOKENS },
                 { "quiet", no_argument, NULL, 'q' },
                 {},
         };
@@ -84,6 +88,9 @@ static int parse_argv(int argc, char *argv[]) {
                 case ARG_APP:
                         r = parse_app(optarg);
                         break;
+                case ARG_TOKENS:
+                        arg_tokens = optarg;
+                        break;
                 case 'q':
                         arg_quiet = true;
                         break;
@@ -102,13 +109,13 @@ static int parse_argv(int argc, char *argv[]) {
 static int add_socket(Gateway *g, int fd) {
         _cleanup_(closep) int owned = fd;
         _cleanup_(freep) char *name = NULL;
+        bool local;
         int r;
 
-        r = listen_check(fd, &name);
-        if (r == -EPERM) {
-                log_error("Refusing to listen on %s: without tokens and TLS, only loopback addresses and unix "
-                          "sockets are served.", name);
-                return r;
+        r = listen_check(fd, &local, &name);
+        if (r == -EAFNOSUPPORT) {
+                log_error("%s is not served: it is neither of IP nor a unix socket.", name);
+                return 0;
         }
         if (r == -ENOTSOCK) {
                 log_error("File descriptor %d is no listening stream socket.", fd);
@@ -116,23 +123,28 @@ static int add_socket(Gateway *g, int fd) {
         }
         if (r < 0)
                 return log_error_errno(r, "Failed to look at file descriptor %d: %m", fd);
-        r = gateway_listen(g, TAKE_FD(owned));
+        r = local ? gateway_listen(g, TAKE_FD(owned)) : gateway_listen_outside(g, TAKE_FD(owned));
         if (r < 0)
                 return log_error_errno(r, "Failed to listen on %s: %m", name);
-        log_info("Listening on %s.", name);
+        if (local || gateway_has_certificate(g))
+                log_info("Listening on %s%s.", name, local ? "" : ", with TLS, for who has a token");
+        else
+                log_error("%s is not served: there is no certificate for it.", name);
         return 0;
 }
 
 static int open_socket(Gateway *g, const char *address) {
         int fd;
 
-        fd = listen_open(address);
+        fd = listen_open(address, false);
+        if (fd == -EPERM && gateway_open_outside(g) >= 0 && gateway_has_certificate(g))
+                fd = listen_open(address, true);
         if (fd == -EINVAL) {
                 log_error("--listen takes 127.0.0.1:PORT, [::1]:PORT or /PATH, not \"%s\".", address);
                 return fd;
         }
         if (fd == -EPERM) {
-                log_error("Refusing to listen on %s: without tokens and TLS, only loopback addresses and unix "
+                log_error("Refusing to listen on %s: without a certificate, only loopback addresses and unix "
                           "sockets are served.", address);
                 return fd;
         }
@@ -180,6 +192,7 @@ static int run(int argc, char *argv[]) {
                 .socket_dir = arg_app_sockets,
                 .sockets = arg_apps,
                 .settings_file = arg_config,
+                .tokens_dir = arg_tokens,
         };
         r = gateway_new(&config, &g);
         if (r < 0)

@@ -75,6 +75,8 @@ struct HttpConnection {
         HttpClient *client;
         void *request;
         char *query; /* of the request; NULL: none */
+        unsigned status; /* of the last answer; 0: there was none */
+        TlsCertificate *certificate;
         struct {
                 HttpConnection *prev, *next;
         } in[_LIST_MAX];
@@ -83,6 +85,7 @@ struct HttpConnection {
 struct Http {
         sd_event *event;
         const Settings *settings;
+        Tls *tls; /* NULL: plain */
         const HttpOps *ops;
         void *userdata;
 
@@ -295,6 +298,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *mhd, co
         if (!c->request) {
                 phase_set(c, PHASE_BODY);
                 c->moved = c->received = 0;
+                c->status = 0;
                 c->request = h->ops->begin(c, url, method, version, h->userdata);
                 return c->request ? MHD_YES : MHD_NO;
         }
@@ -346,9 +350,22 @@ const char *http_query(const HttpConnection *c) {
         return strempty(c->query);
 }
 
-void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]) {
+static const struct sockaddr *connection_address(const HttpConnection *c) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-        const struct sockaddr *sa = info ? info->client_addr : NULL;
+        return info ? info->client_addr : NULL;
+}
+
+bool http_is_tls(const HttpConnection *c) {
+        return c->http->tls;
+}
+
+bool http_is_unix(const HttpConnection *c) {
+        const struct sockaddr *sa = connection_address(c);
+        return sa && sa->sa_family == AF_UNIX;
+}
+
+void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]) {
+        const struct sockaddr *sa = connection_address(c);
         const void *address = NULL;
 
         if (sa && sa->sa_family == AF_INET)
@@ -402,6 +419,7 @@ void http_hold(HttpConnection *c, uint64_t bytes) {
 void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response) {
         Http *h = c->http;
 
+        c->status = status;
         if (status < HTTP_STATUS_MAX)
                 h->metrics.answers[status]++;
         if (response && h->stopping)
@@ -417,6 +435,10 @@ void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *respon
                 MHD_resume_connection(c->mhd);
                 (void) http_run_soon(h);
         }
+}
+
+unsigned http_status(const HttpConnection *c) {
+        return c->status;
 }
 
 /* ---- connections ---- */
@@ -440,6 +462,10 @@ static void connection_start(Http *h, struct MHD_Connection *mhd, void **context
         c->http = h;
         c->mhd = mhd;
         c->fd = info->connect_fd;
+        if (h->tls) {
+                info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+                c->certificate = info ? tls_attach(h->tls, info->tls_session) : NULL;
+        }
         phase_enter(c, PHASE_FRESH);
         h->metrics.connections++;
         h->metrics.connections_total++;
@@ -456,6 +482,7 @@ static void connection_end(Http *h, HttpConnection *c) {
         if (c->phase != PHASE_DOOMED)
                 c->client->n_connections--;
         (void) http_client_put(&h->clients, c->client);
+        tls_certificate_unref(c->certificate);
         free(c->query);
         free(c);
         h->metrics.connections--;
@@ -555,6 +582,10 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
                                 http_set_full(h);
                         }
                         break;
+                }
+                if (h->tls && !tls_is_ready(h->tls)) {
+                        (void) close(client);
+                        continue;
                 }
                 http_accept(h, client, (const struct sockaddr *) &address, size);
         }
@@ -709,8 +740,16 @@ static size_t unescape_nothing(void *userdata, struct MHD_Connection *mhd, char 
 }
 
 static int start_daemon(Http *h) {
+        const struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+        const struct MHD_OptionItem tls[] = {
+                { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *) tls_retrieve },
+                { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *) TLS_PRIORITIES },
+                { MHD_OPTION_END, 0, NULL },
+        };
+
         h->daemon = MHD_start_daemon(
-                MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
+                MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG |
+                        (h->tls ? MHD_USE_TLS : 0), 0,
                 NULL, NULL, on_request, h,
                 /* First, as the documentation asks for. */
                 MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, h,
@@ -724,6 +763,7 @@ static int start_daemon(Http *h) {
                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
                 MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
                 MHD_OPTION_UNESCAPE_CALLBACK, unescape_nothing, NULL,
+                MHD_OPTION_ARRAY, h->tls ? tls : none,
                 MHD_OPTION_END);
         return h->daemon ? 0 : -EIO;
 }
@@ -753,7 +793,7 @@ static int attach_daemon(Http *h) {
         return sd_event_source_set_enabled(h->sweep, SD_EVENT_OFF);
 }
 
-int http_new(sd_event *event, const Settings *settings, const HttpOps *ops, void *userdata, Http **ret) {
+int http_new(sd_event *event, const Settings *settings, Tls *tls, const HttpOps *ops, void *userdata, Http **ret) {
         _cleanup_(http_freep) Http *h = NULL;
         int r;
 
@@ -762,6 +802,7 @@ int http_new(sd_event *event, const Settings *settings, const HttpOps *ops, void
                 return -ENOMEM;
         h->event = sd_event_ref(event);
         h->settings = settings;
+        h->tls = tls;
         h->ops = ops;
         h->userdata = userdata;
         r = start_daemon(h);

@@ -12,6 +12,7 @@
 #include "macro.h"
 #include "metrics.h"
 #include "settings.h"
+#include "tls.h"
 
 typedef struct Http Http;
 typedef struct HttpConnection HttpConnection;
@@ -32,8 +33,9 @@ typedef struct HttpOps {
         void (*free)(void *request);
 } HttpOps;
 
-/* `settings` may be changed by their owner; header_bytes_max and idle_timeout count from the start only. */
-int http_new(sd_event *event, const Settings *settings, const HttpOps *ops, void *userdata, Http **ret);
+/* `settings` may be changed by their owner; header_bytes_max and idle_timeout count from the start only. With `tls` (else
+ * NULL) all connections are encrypted; who connects while there is no certificate is turned away. */
+int http_new(sd_event *event, const Settings *settings, Tls *tls, const HttpOps *ops, void *userdata, Http **ret);
 /* Requests that wait must have been answered. */
 Http *http_free(Http *h);
 DEFINE_POINTER_CLEANUP(Http *, http_free);
@@ -54,6 +56,9 @@ int http_header_each(const HttpConnection *c, MHD_KeyValueIteratorN each, void *
 const char *http_query(const HttpConnection *c);
 /* The client's address, as text; 127.0.0.1 for one that came by a unix socket. */
 void http_remote(const HttpConnection *c, char ret[static INET6_ADDRSTRLEN]);
+bool http_is_tls(const HttpConnection *c);
+/* Whether it came by a unix socket. */
+bool http_is_unix(const HttpConnection *c);
 /* From the first byte of the method to the first behind the header; 0: not known. */
 size_t http_header_size(HttpConnection *c);
 /* Whose it is, to be asked what it may have. */
@@ -65,6 +70,8 @@ void http_wait(HttpConnection *c);
 void http_hold(HttpConnection *c, uint64_t bytes);
 /* Answers, and takes the response; NULL (no memory for one) closes the connection. */
 void http_answer(HttpConnection *c, unsigned status, struct MHD_Response *response);
+/* Of the last answer; 0: there was none. */
+unsigned http_status(const HttpConnection *c);
 
 HttpMetrics *http_metrics(Http *h);
 unsigned http_waiting(const Http *h);

@@ -58,7 +58,7 @@ static int address_format(const Address *a, socklen_t size, char **ret) {
         return r < 0 ? -ENOMEM : 0;
 }
 
-int listen_check(int fd, char **ret_name) {
+int listen_check(int fd, bool *ret_local, char **ret_name) {
         Address a = {};
         socklen_t size = sizeof(a);
         int r;
@@ -73,7 +73,8 @@ int listen_check(int fd, char **ret_name) {
         r = address_format(&a, size, ret_name);
         if (r < 0)
                 return r;
-        return address_is_local(&a) ? 0 : -EPERM;
+        *ret_local = address_is_local(&a);
+        return a.sa.sa_family == AF_UNIX || a.sa.sa_family == AF_INET || a.sa.sa_family == AF_INET6 ? 0 : -EAFNOSUPPORT;
 }
 
 static int parse_port(const char *s, in_port_t *ret) {
@@ -124,7 +125,7 @@ static int parse_address(const char *s, Address *ret, socklen_t *ret_size) {
         return 0;
 }
 
-int listen_open(const char *address) {
+int listen_open(const char *address, bool allowed) {
         _cleanup_(closep) int fd = -EBADF;
         socklen_t size;
         Address a;
@@ -133,7 +134,7 @@ int listen_open(const char *address) {
         r = parse_address(address, &a, &size);
         if (r < 0)
                 return r;
-        if (!address_is_local(&a))
+        if (!allowed && !address_is_local(&a))
                 return -EPERM;
         fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)

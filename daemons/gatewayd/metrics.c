@@ -131,8 +131,22 @@ static void write_http(FILE *f, const HttpMetrics *h, size_t n_apps) {
                        "sand_http_connections_closed_total{reason=\"full\"} %" PRIu64 "\n"
                        "sand_http_connections_closed_total{reason=\"share\"} %" PRIu64 "\n",
                        h->timed_out, h->evicted, h->refused);
+        if (h->certificate_expires_usec > 0) {
+                write_head(f, "sand_tls_certificate_expiry_seconds", "gauge", "When the certificate expires, Unix time.");
+                (void) fprintf(f, "sand_tls_certificate_expiry_seconds %" PRIu64 "\n",
+                               h->certificate_expires_usec / USEC_PER_SEC);
+        }
         write_head(f, "sand_applications", "gauge", "Applications in the catalogue.");
         (void) fprintf(f, "sand_applications %zu\n", n_apps);
+}
+
+void http_metrics_add(HttpMetrics *sum, const HttpMetrics *m) {
+        for (unsigned i = 0; i < HTTP_STATUS_MAX; i++)
+                sum->answers[i] += m->answers[i];
+        sum->connections += m->connections;
+        sum->connections_total += m->connections_total;
+        sum->timed_out += m->timed_out;
+        sum->evicted += m->evicted;
 }
 
 void metrics_write(FILE *f, const MetricsRow *rows, size_t n_rows, const HttpMetrics *http, size_t n_apps) {

@@ -35,6 +35,7 @@ typedef struct HttpMetrics {
         uint64_t answers[HTTP_STATUS_MAX];
         uint64_t connections_total, evicted, timed_out, refused;
         unsigned connections;
+        uint64_t certificate_expires_usec; /* CLOCK_REALTIME; 0: there is none */
 } HttpMetrics;
 
 typedef struct MetricsRow {
@@ -42,4 +43,6 @@ typedef struct MetricsRow {
         const FunctionMetrics *metrics;
 } MetricsRow;
 
+/* Those of another server beside this one. */
+void http_metrics_add(HttpMetrics *sum, const HttpMetrics *m);
 void metrics_write(FILE *f, const MetricsRow *rows, size_t n_rows, const HttpMetrics *http, size_t n_apps);

@@ -10,6 +10,17 @@
 
 #define TRACEPARENT_LENGTH 55U
 
+/* Of a request whose client closed the connection before its answer; nobody reads it but the log. */
+#define CLIENT_CLOSED 499U
+
+/* What the access log needs, in memory of our own: the connection's is given back before the request. */
+typedef struct RequestAccess {
+        char *method, *path, *user_agent;
+        char client[INET6_ADDRSTRLEN];
+        uint64_t began;          /* CLOCK_MONOTONIC */
+        uint64_t received, sent; /* bytes of the bodies */
+} RequestAccess;
+
 typedef struct Request {
         Gateway *gateway;
         HttpConnection *connection;
@@ -36,6 +47,11 @@ typedef struct Request {
         char *body;
         size_t size, allocated;
         uint64_t drained;
+        RequestAccess *access; /* NULL: there is no log of it */
+
+        /* Who asks. */
+        char token[TOKEN_ID_LENGTH + 1]; /* the id of the one that was shown; "": none */
+        const char *challenge;           /* what 401 says in WWW-Authenticate; a literal */
 
         /* Why it is not served. */
         bool refused;
@@ -46,6 +62,8 @@ typedef struct Request {
 
 /* The first reason stays; what was received of the body goes. */
 void request_refuse(Request *q, SandError kind, unsigned status, const char *format, ...) _printf_(4, 5);
+/* What all answers to it have. */
+Answer request_answer(const Request *q);
 void request_answer_problem(Request *q, const Problem9457 *p);
 void request_answer_refused(Request *q);
 /* The invocation is over, and counted. */
@@ -56,6 +74,19 @@ void request_set_function(Request *q, App *app, int i);
 void request_invoke(Request *q);
 /* What an event can say of its payload. */
 bool content_type_is_valid(const char *s);
+
+/* request-auth.c */
+/* Whether the client may ask for the route's application at all; if not the request is refused. `rest` is as
+ * route_parse() has it. */
+bool request_is_allowed(Request *q, const char *rest, const char *method);
+/* Whom it is from: of a proxy that is trusted, its client. */
+void request_client(const Request *q, WebClient *ret);
+/* NULL: out of memory. */
+RequestAccess *request_access_new(const Request *q, const char *path, const char *method);
+RequestAccess *request_access_free(RequestAccess *a);
+DEFINE_POINTER_CLEANUP(RequestAccess *, request_access_free);
+/* It has an `access`. */
+void request_log(const Request *q);
 
 /* request-web.c */
 /* Finds the trigger for a path of the application, and its function; or refuses. */

@@ -71,7 +71,10 @@ void request_take_trigger(Request *q, App *app, const char *path, const char *qu
 /* ---- what its function gets ---- */
 
 int request_build_event(Request *q, PeerRequest *call, const char **headers, Buffer *b) {
+        WebClient client;
         const WebFacts facts = {
+                .client = &client,
+                .has_token = *q->token,
                 .app = q->target.app,
                 .method = q->web.bodyless ? "GET" : q->method,
                 .execution = q->id,
@@ -82,6 +85,7 @@ int request_build_event(Request *q, PeerRequest *call, const char **headers, Buf
         };
         int r;
 
+        request_client(q, &client);
         r = web_build(&q->web, q->connection, &facts, b);
         if (r < 0)
                 return r;
@@ -193,11 +197,12 @@ static void request_redirect(Request *q, char *location) {
 
 void request_answer_web(Request *q, const PeerReply *reply) {
         _cleanup_(web_answer_done) WebAnswer w = {};
-        const Answer a = { .execution = q->id, .run_usec = reply->wall_usec, .origin = request_origin(q) };
+        Answer a = request_answer(q);
         void *mapping = NULL;
         const void *data;
         int r;
 
+        a.run_usec = reply->wall_usec;
         r = payload_map(&reply->payload, &data, &mapping);
         if (r >= 0)
                 r = web_parse(q, reply, data ?: "", &w);
@@ -220,7 +225,7 @@ void request_answer_web(Request *q, const PeerReply *reply) {
 }
 
 void request_answer_preflight(Request *q) {
-        const Answer a = { .execution = q->id, .origin = request_origin(q) };
+        const Answer a = request_answer(q);
 
         http_answer(q->connection, MHD_HTTP_NO_CONTENT,
                     answer_preflight(&a, q->header.cors_method, q->header.cors_headers));

@@ -53,10 +53,19 @@ void request_refuse(Request *q, SandError kind, unsigned status, const char *for
 
 /* ---- answers ---- */
 
+Answer request_answer(const Request *q) {
+        return (Answer) {
+                .execution = q->id,
+                .origin = request_origin(q),
+                .ret_size = q->access ? &q->access->sent : NULL,
+        };
+}
+
 void request_answer_problem(Request *q, const Problem9457 *p) {
         char allow[WEB_ALLOW_MAX];
-        Answer a = { .execution = q->id, .origin = request_origin(q) };
+        Answer a = request_answer(q);
 
+        a.challenge = q->challenge;
         if (p->status == MHD_HTTP_METHOD_NOT_ALLOWED) {
                 web_allow(q->web.methods, allow);
                 a.allow = route_methods(q->route) ?: allow;
@@ -107,11 +116,9 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
                 return;
         }
         request_finish(q, OUTCOME_OK);
-        const Answer a = {
-                .execution = q->id,
-                .content_type = reply->content_type,
-                .run_usec = reply->wall_usec,
-        };
+        Answer a = request_answer(q);
+        a.content_type = reply->content_type;
+        a.run_usec = reply->wall_usec;
         http_hold(q->connection, reply->payload.size);
         http_answer(q->connection, MHD_HTTP_OK, answer_payload(&a, &reply->payload));
 }
@@ -228,6 +235,8 @@ static void request_check(Request *q, const char *path, const char *method) {
         App *app;
 
         q->route = route_parse(path, &q->target, &rest);
+        if (q->route == ROUTE_METRICS && http_is_tls(q->connection))
+                q->route = ROUTE_NONE; /* they name all applications */
         if (q->route == ROUTE_NONE) {
                 request_refuse(q, SAND_ERROR_NOT_FOUND, 0, "Nothing is served at this path. Functions are at "
                                "/invoke/APP/NAME, HTTP triggers at /web/APP/.");
@@ -238,6 +247,8 @@ static void request_check(Request *q, const char *path, const char *method) {
                                "This path takes %s.", route_methods(q->route));
                 return;
         }
+        if (!request_is_allowed(q, rest, method))
+                return;
         if (q->route == ROUTE_INVOKE)
                 request_take_function(q);
         else if (q->route == ROUTE_WEB && (app = request_find_app(q)))
@@ -262,6 +273,8 @@ static void *request_begin(HttpConnection *c, const char *path, const char *meth
         q->gateway = userdata;
         q->connection = c;
         q->method = method;
+        if (q->gateway->access_log)
+                q->access = request_access_new(q, path, method);
 
         header_check_begin(&q->header, version);
         (void) http_header_each(c, on_header, &q->header);
@@ -323,6 +336,8 @@ static int request_drain(Request *q, size_t size) {
 static int request_body(void *request, const char *data, size_t size) {
         Request *q = request;
 
+        if (q->access)
+                q->access->received += size;
         if (q->refused || !q->metrics)
                 return request_drain(q, size);
         if (size > q->payload_max - q->size) {
@@ -432,6 +447,7 @@ void request_invoke(Request *q) {
 static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
         _cleanup_(freep) MetricsRow *rows = NULL;
         size_t n = 0, size = 0;
+        HttpMetrics total;
         char *text = NULL;
         FILE *f;
 
@@ -447,7 +463,12 @@ static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
                 for (size_t k = 0; k < app->entry->n_functions; k++)
                         rows[n++] = (MetricsRow) { app->name, app->entry->functions[k].name, app->metrics[k] };
         }
-        metrics_write(f, rows, n, http_metrics(g->http), apps_count(g->apps));
+        total = *http_metrics(g->http);
+        if (g->https)
+                http_metrics_add(&total, http_metrics(g->https));
+        if (g->tls)
+                total.certificate_expires_usec = tls_expires_usec(g->tls);
+        metrics_write(f, rows, n, &total, apps_count(g->apps));
         if (fclose(f) != 0) {
                 free(text);
                 return NULL;
@@ -457,7 +478,7 @@ static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
 
 static int request_complete(void *request) {
         Request *q = request;
-        Answer a = { .execution = q->id };
+        Answer a = request_answer(q);
 
         if (q->refused) {
                 if (q->metrics)
@@ -485,7 +506,7 @@ static void request_hangup(void *request) {
         if (http_is_stopping(q->gateway->http))
                 request_refuse(q, SAND_ERROR_UNAVAILABLE, 0, "The gateway stops.");
         else
-                request_refuse(q, SAND_ERROR_BAD_REQUEST, 499, "The client closed its connection.");
+                request_refuse(q, SAND_ERROR_BAD_REQUEST, CLIENT_CLOSED, "The client closed its connection.");
         request_answer_refused(q);
 }
 
@@ -496,6 +517,9 @@ static void request_free(void *request) {
                 peer_call_cancel(TAKE_PTR(q->call));
                 request_finish(q, OUTCOME_CANCELLED);
         }
+        if (q->access)
+                request_log(q);
+        request_access_free(q->access);
         body_free(q);
         web_done(&q->web);
         free(q->redirect);

@@ -2,10 +2,23 @@
 #include "settings.h"
 
 #include "conf.h"
-#include "macro.h"
+
+void settings_done(Settings *s) {
+        free(s->tls_certificate);
+        free(s->tls_key);
+        *s = (Settings) {};
+}
+
+const char *settings_tls_certificate(const Settings *s) {
+        return isempty(s->tls_certificate) ? TLS_CERTIFICATE_FILE : s->tls_certificate;
+}
+
+const char *settings_tls_key(const Settings *s) {
+        return isempty(s->tls_key) ? TLS_KEY_FILE : s->tls_key;
+}
 
 int settings_load(const char *file, Settings *ret) {
-        Settings s = {
+        _cleanup_(settings_done) Settings s = {
 #define X(name, conf, type, field, value, least, most, expected) .field = (value),
                 GATEWAY_SETTINGS(X)
 #undef X
@@ -21,6 +34,8 @@ int settings_load(const char *file, Settings *ret) {
         r = file ? conf_load_file(file, table, ELEMENTSOF(table)) : conf_load("gatewayd.conf", table, ELEMENTSOF(table));
         if (r < 0 && r != -EBADMSG)
                 return r;
+        settings_done(ret);
         *ret = s;
+        s = (Settings) {};
         return r;
 }

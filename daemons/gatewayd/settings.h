@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What /etc/sand/gatewayd.conf sets, section [Gateway]: the bounds of everything a client can grow. */
+/* What /etc/sand/gatewayd.conf sets, section [Gateway]: the bounds of everything a client can grow, and who is let in. */
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "macro.h"
+
+#define TLS_CERTIFICATE_FILE "/etc/sand/tls/cert.pem"
+#define TLS_KEY_FILE "/etc/sand/tls/key.pem"
 
 /* name, type, field, default, least, most, what is expected. Sizes in bytes, times in microseconds. */
 #define GATEWAY_SETTINGS(X)                                                                             \
@@ -29,7 +35,12 @@
         X("IdleTimeoutSec", CONF_SPAN, uint64_t, idle_timeout, USEC_PER_MINUTE, USEC_PER_SEC,           \
           24 * USEC_PER_HOUR, "a time from 1s to 24h")                                                  \
         X("InvokeTimeoutMaxSec", CONF_SPAN, uint64_t, invoke_timeout_max, USEC_PER_HOUR, USEC_PER_SEC,  \
-          7 * 24 * USEC_PER_HOUR, "a time from 1s to 1week")
+          7 * 24 * USEC_PER_HOUR, "a time from 1s to 1week")                                            \
+        X("TLSCertificate", CONF_STRING, char *, tls_certificate, NULL, 0, 0, "a path")                 \
+        X("TLSKey", CONF_STRING, char *, tls_key, NULL, 0, 0, "a path")                                 \
+        X("RequireTokens", CONF_BOOL, bool, require_tokens, false, 0, 0, "yes or no")                   \
+        X("TrustForwarded", CONF_BOOL, bool, trust_forwarded, false, 0, 0, "yes or no")                 \
+        X("AccessLog", CONF_BOOL, bool, access_log, false, 0, 0, "yes or no")
 
 typedef struct Settings {
 #define X(name, conf, type, field, value, least, most, expected) type field;
@@ -39,3 +50,7 @@ typedef struct Settings {
 
 /* Defaults, then the files, or `file` alone if it is not NULL. -EBADMSG: some lines were bad, have been logged and left out. */
 int settings_load(const char *file, Settings *ret);
+void settings_done(Settings *s);
+/* Paths, where nothing is said of them the usual ones. */
+const char *settings_tls_certificate(const Settings *s);
+const char *settings_tls_key(const Settings *s);

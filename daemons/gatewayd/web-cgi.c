@@ -114,7 +114,9 @@ static void put_server(Buffer *b, const WebRequest *q) {
                 put_variable_n(b, "SERVER_NAME", host, web_host_length(host));
         else
                 put_variable(b, "SERVER_NAME", "localhost");
-        put_variable(b, "SERVER_PORT", web_host_port(host));
+        put_variable(b, "SERVER_PORT", web_host_port(host, q->https));
+        if (q->https)
+                put_variable(b, "HTTPS", "on");
         put_variable(b, "SERVER_PROTOCOL", q->protocol);
         put_variable(b, "SERVER_SOFTWARE", "sand/" SAND_VERSION);
 }

@@ -34,10 +34,12 @@ size_t web_host_length(const char *host) {
         return host[n] ? n + 1 : n;
 }
 
-const char *web_host_port(const char *host) {
+const char *web_host_port(const char *host, bool https) {
         const char *port = host + web_host_length(host);
 
-        return *port++ == ':' && *port && !port[strspn(port, "0123456789")] ? port : "80";
+        if (*port++ == ':' && *port && !port[strspn(port, "0123456789")])
+                return port;
+        return https ? "443" : "80";
 }
 
 bool web_field_is_hop_by_hop(const char *name) {

@@ -21,6 +21,7 @@ typedef struct WebRequest {
         const char *method;     /* GET for a HEAD that a route for GET serves */
         const char *protocol;   /* "HTTP/1.1" */
         const char *remote;     /* the client's address */
+        bool https;             /* the client came by TLS */
         const char *execution;
         WebField *fields;       /* sorted by web_fields_sort() */
         size_t n_fields;
@@ -32,9 +33,9 @@ typedef struct WebRequest {
 /* By name, fields of one name in the order in which they came. */
 void web_fields_sort(WebField *fields, size_t n);
 const char *web_field(const WebRequest *q, const char *name);
-/* Of Host: the length of the name, and the port, "80" where there is none. */
+/* Of Host: the length of the name, and the port, that of the scheme where there is none. */
 size_t web_host_length(const char *host);
-const char *web_host_port(const char *host);
+const char *web_host_port(const char *host, bool https);
 /* What is between two neighbours only, in requests and in answers: RFC 9110, 7.6.1. */
 bool web_field_is_hop_by_hop(const char *name);
 

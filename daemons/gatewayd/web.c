@@ -75,7 +75,8 @@ void web_allow(unsigned methods, char ret[static WEB_ALLOW_MAX]) {
 typedef struct Fields {
         WebField *l;
         size_t n, allocated;
-        bool bodyless;
+        bool bodyless, has_token;
+        bool outside; /* what the client says of the way to us is not known by anybody else */
         int error;
 } Fields;
 
@@ -99,6 +100,9 @@ static enum MHD_Result on_field(void *userdata, enum MHD_ValueKind kind, const c
                                 const char *value, size_t value_size) {
         Fields *f = userdata;
 
+        if ((f->has_token && strcasecmp(name, MHD_HTTP_HEADER_AUTHORIZATION) == 0) ||
+            (f->outside && (strcasecmp(name, "X-Forwarded-Proto") == 0 || strcasecmp(name, "X-Forwarded-Port") == 0)))
+                return MHD_YES;
         if (!f->bodyless || (strcasecmp(name, "Content-Length") != 0 && strcasecmp(name, "Content-Type") != 0))
                 fields_add(f, name, strempty(value));
         return MHD_YES;
@@ -112,24 +116,27 @@ static const char *fields_find(const Fields *f, const char *name) {
 }
 
 /* As AWS adds them; what a proxy before us says of the way to it stands. */
-static void fields_add_forwarded(Fields *f, const char *remote) {
+static void fields_add_forwarded(Fields *f, const WebClient *c) {
+        bool https = c->tls || c->https;
+
         if (!fields_find(f, "X-Forwarded-Port"))
-                fields_add(f, "X-Forwarded-Port", web_host_port(strempty(fields_find(f, "Host"))));
+                fields_add(f, "X-Forwarded-Port", web_host_port(strempty(fields_find(f, "Host")), https));
         if (!fields_find(f, "X-Forwarded-Proto"))
-                fields_add(f, "X-Forwarded-Proto", "http");
-        fields_add(f, "X-Forwarded-For", remote);
+                fields_add(f, "X-Forwarded-Proto", https ? "https" : "http");
+        if (!c->forwarded) /* else it is there */
+                fields_add(f, "X-Forwarded-For", c->address);
 }
 
 int web_build(const Web *w, const HttpConnection *c, const WebFacts *facts, Buffer *b) {
-        char remote[INET6_ADDRSTRLEN];
-        Fields fields = { .bodyless = w->bodyless };
+        Fields fields = {
+                .bodyless = w->bodyless, .has_token = facts->has_token, .outside = facts->client->tls,
+        };
         struct timespec now = {};
         int r;
 
-        http_remote(c, remote);
         (void) http_header_each(c, on_field, &fields);
         if (!facts->cgi)
-                fields_add_forwarded(&fields, remote);
+                fields_add_forwarded(&fields, facts->client);
         web_fields_sort(fields.l, fields.n);
         (void) clock_gettime(CLOCK_REALTIME, &now);
 
@@ -141,7 +148,8 @@ int web_build(const Web *w, const HttpConnection *c, const WebFacts *facts, Buff
                 .query = w->query,
                 .method = w->as_get ? "GET" : facts->method,
                 .protocol = facts->http_1_1 ? "HTTP/1.1" : "HTTP/1.0",
-                .remote = remote,
+                .remote = facts->client->address,
+                .https = facts->client->tls || facts->client->https,
                 .execution = facts->execution,
                 .fields = fields.l,
                 .n_fields = fields.n,

@@ -28,7 +28,17 @@ void web_done(Web *w);
 #define WEB_ALLOW_MAX 64U
 void web_allow(unsigned methods, char ret[static WEB_ALLOW_MAX]);
 
+/* Whom a request is from. */
+typedef struct WebClient {
+        char address[INET6_ADDRSTRLEN];
+        bool tls;       /* it came to us by TLS, with nobody in between that is known */
+        bool forwarded; /* a proxy that is trusted sent it, and said whose it is... */
+        bool https;     /* ...and that it came to the proxy by TLS */
+} WebClient;
+
 typedef struct WebFacts {
+        const WebClient *client;
+        bool has_token; /* Authorization is between the client and the gateway */
         const char *app, *method, *execution;
         bool http_1_1;
         bool cgi; /* the variables of CGI, not an event of payload format 2.0 */

@@ -6,6 +6,8 @@
 usage: test-gateway.py SAND-GATEWAYD FAKE-MACHINE"""
 
 import base64
+import functools
+import hashlib
 import json
 import os
 import random
@@ -13,11 +15,14 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+import warnings
 
 GATEWAYD, MACHINE = sys.argv[1:3]
 CRLF = b'\r\n'
@@ -115,38 +120,50 @@ class Client:
         self.close()
 
 
-class Base(unittest.TestCase):
-    config = None
+class Rig(unittest.TestCase):
+    """A gateway, one application, and what stands behind it."""
+
+    arguments = ()
+    settings = ''
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix='sand-gateway-')
         self.addCleanup(shutil.rmtree, self.dir)
-        for d in ('catalogue', 'app'):
-            os.mkdir(f'{self.dir}/{d}')
+        for d in ('catalogue', 'app', 'tokens'):
+            os.makedirs(f'{self.dir}/{d}')
+        self.configure(self.settings)
         self.publish('demo')
         self.machine = None
         self.machine_start()
         self.addCleanup(self.machine_stop)
         with socket.create_server(('127.0.0.1', 0)) as s:
             self.address = s.getsockname()
-        self.gateway = subprocess.Popen(
-            [GATEWAYD, '--quiet', *self.settings(), f'--listen=127.0.0.1:{self.address[1]}', f'--listen={self.dir}/http.sock',
-             f'--catalogue={self.dir}/catalogue', f'--app-sockets={self.dir}/app'])
+        self.gateway = self.start(
+            [GATEWAYD, '--quiet', f'--listen=127.0.0.1:{self.address[1]}', f'--listen={self.dir}/http.sock',
+             f'--catalogue={self.dir}/catalogue', f'--app-sockets={self.dir}/app', f'--tokens={self.dir}/tokens',
+             f'--config={self.dir}/gatewayd.conf', *(a.format(self=self) for a in self.arguments)])
         self.addCleanup(self.gateway_end)
+        self.listens(self.address)
+
+    def start(self, command):
+        return subprocess.Popen(command)
+
+    def listens(self, address):
         for _ in range(200):
             try:
-                socket.create_connection(self.address).close()
+                socket.create_connection(address).close()
                 return
             except ConnectionRefusedError:
                 time.sleep(0.05)
         self.fail('the gateway does not listen')
 
-    def settings(self):
-        if not self.config:
-            return []
+    def configure(self, settings):
         with open(f'{self.dir}/gatewayd.conf', 'w') as f:
-            f.write(f'[Gateway]\n{self.config}')
-        return [f'--config={self.dir}/gatewayd.conf']
+            f.write(f'[Gateway]\n{settings}\n'.format(self=self))
+
+    def reload(self):
+        self.gateway.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
 
     def machine_start(self):
         self.machine = subprocess.Popen([MACHINE, f'{self.dir}/app/demo.sock'], stdout=subprocess.PIPE)
@@ -196,7 +213,7 @@ class Base(unittest.TestCase):
         return len(os.listdir(f'/proc/{self.gateway.pid}/fd'))
 
 
-class Gateway(Base):
+class Gateway(Rig):
     # ---- what is served ----
 
     def test_answers(self):
@@ -681,10 +698,10 @@ class Gateway(Base):
                 self.assertRegex(r.stderr, 'Refusing to listen|--listen takes')
 
 
-class Bounds(Base):
+class Bounds(Rig):
     """Who takes too much or too long. A neighbour at another address is served beside him."""
 
-    config = '''
+    settings = '''
 MaxConnections=40
 BodyMemoryMax=4M
 AnswerMemoryMax=2M
@@ -815,6 +832,344 @@ ResponseTimeoutSec=8s
         self.assertEqual(len(self.ask(request(b'big', b'1000000')).body), 1000000)
         self.assertRaises((EOFError, OSError), his[0].answer)
         self.assertEqual(len(his[2].answer().body), 1000000)
+
+
+class Local(Rig):
+    """Who comes by loopback or a unix socket."""
+
+    def unix(self, data):
+        with Client(self.address) as c:
+            c.socket.close()
+            c.socket = socket.socket(socket.AF_UNIX)
+            c.socket.connect(f'{self.dir}/http.sock')
+            return c.send(data).answer()
+
+    def test_pages_of_other_origins(self):
+        for origin, status in ((b'http://evil.example', 403), (b'http://evil.example:8080', 403), (b'null', 403), (b'', 403),
+                               (b'http://127.evil.example', 403), (b'http://localhost.evil.example', 403),
+                               (b'http://xlocalhost', 403), (b'http://.localhost', 403), (b'ftp://localhost', 403),
+                               (b'http://x', 403), (b'http://localhost', 200), (b'https://localhost:3000', 200),
+                               (b'http://app.localhost:3000', 200), (b'http://127.0.0.1:8080', 200), (b'http://[::1]:80', 200)):
+            with self.subTest(origin):
+                header = b'Origin: %s\r\n' % origin
+                self.assertEqual(self.ask(request(b'echo', b'x', header)).status, status)
+                self.assertEqual(self.unix(request(b'echo', b'x', header)).status, 200)
+                self.assertEqual(self.ask(web(b'GET', b'/', extra=header)).status, 200)
+        self.configure('TrustForwarded=yes')
+        self.reload()
+        self.assertEqual(self.ask(request(b'echo', b'x', b'Origin: https://a.example\r\n')).status, 200)
+
+    def source(self, ask, *forwarded, proto=None):
+        extra = b''.join(b'X-Forwarded-For: %s\r\n' % f for f in forwarded)
+        extra += b'X-Forwarded-Proto: %s\r\n' % proto if proto else b''
+        e = json.loads(ask(web(b'GET', b'/', extra=extra)).body)
+        return (e['requestContext']['http']['sourceIp'], e['headers']['x-forwarded-for'], e['headers']['x-forwarded-proto'],
+                e['headers']['x-forwarded-port'])
+
+    def test_whom_a_proxy_speaks_for(self):
+        local = ('127.0.0.1', '192.0.2.1,127.0.0.1', 'http', '80')
+        self.assertEqual(self.source(self.ask, b'192.0.2.1'), local)
+        for ask in (self.unix, self.ask):
+            self.assertEqual(self.source(ask, b'192.0.2.1'), ('192.0.2.1', '192.0.2.1', 'http', '80'))
+            self.assertEqual(self.source(ask, b'10.0.0.1, 192.0.2.1', proto=b'https'),
+                             ('192.0.2.1', '10.0.0.1, 192.0.2.1', 'https', '443'))
+            self.assertEqual(self.source(ask, b'10.0.0.1', b'2001:db8::1')[0], '2001:db8::1')
+            self.assertEqual(self.source(ask, b'[2001:db8::1]:443')[0], '2001:db8::1')
+            self.assertEqual(self.source(ask, b'192.0.2.1:443')[0], '192.0.2.1')
+            for nonsense in (b'unknown', b'192.0.2.1,', b'a' * 500, b'[', b':', b'1.2.3.4.5'):
+                self.assertEqual(self.source(ask, nonsense)[0], '127.0.0.1')
+            a = ask(b'GET /web/demo/vars/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.9\r\n'
+                    b'X-Forwarded-Proto: https\r\n\r\n')
+            for line in (b'REMOTE_ADDR=192.0.2.9\n', b'HTTPS=on\n', b'SERVER_PORT=443\n'):
+                self.assertIn(line, a.body)
+            self.configure('TrustForwarded=yes')
+            self.reload()
+
+    def test_tokens_asked_of_everybody(self):
+        self.assertEqual(self.ask(request(b'echo', b'x')).status, 200)
+        self.configure('RequireTokens=yes')
+        self.reload()
+        token = b'sand_' + b'a' * 43
+        for ask in (self.ask, self.unix):
+            a = ask(request(b'echo', b'x', b'Origin: http://x\r\n'))
+            self.assertEqual((a.status, a.headers['www-authenticate']), (401, 'Bearer realm="sand"'))
+        put_tokens(self.dir, 'demo', token)
+        for ask in (self.ask, self.unix):
+            self.assertEqual(ask(request(b'echo', b'x', bearer(token))).status, 200)
+            self.assertEqual(ask(web(b'GET', b'/', extra=bearer(token))).status, 200)
+            self.assertEqual(ask(web(b'GET', b'/')).status, 401)
+            for path in (b'/healthz', b'/metrics'):
+                self.assertEqual(ask(b'GET %s HTTP/1.1\r\nHost: x\r\n\r\n' % path).status, 200)
+
+
+def bearer(token):
+    return b'Authorization: Bearer %s\r\n' % token
+
+
+def put_tokens(place, app, *tokens, expires=0):
+    """As sand-hostd publishes them."""
+    path = f'{place}/tokens/{app}.json'
+    with open(f'{path}.new', 'w') as f:
+        json.dump({'tokens': [{'hash': hashlib.sha256(t).hexdigest(), 'created_usec': 1, 'expires_usec': expires}
+                              for t in tokens]}, f)
+    os.rename(f'{path}.new', path)
+
+
+class Remote(Rig):
+    """Who comes from another host, as far as addresses tell: 0.0.0.0 is no loopback."""
+
+    settings = 'TLSCertificate={self.dir}/cert.pem\nTLSKey={self.dir}/key.pem'
+    arguments = ('--listen=0.0.0.0:{self.port}',)
+    token, other = b'sand_' + b'0123456789' * 4 + b'abc', b'sand_' + b'Z' * 43
+
+    @functools.cached_property
+    def port(self):
+        with socket.create_server(self.address), socket.create_server(('0.0.0.0', 0)) as s:
+            return s.getsockname()[1]
+
+    def setUp(self):
+        super().setUp()
+        self.listens(('127.0.0.1', self.port))
+        put_tokens(self.dir, 'demo', self.token)
+        put_tokens(self.dir, 'other', self.other)
+        self.publish('other')
+
+    def configure(self, settings):
+        super().configure(settings)
+        self.certify('one')
+
+    def certify(self, name, days=60, key='key.pem'):
+        subprocess.run(['openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout',
+                        f'{self.dir}/{key}', '-out', f'{self.dir}/csr', '-subj', f'/CN={name}'], check=True, capture_output=True)
+        subprocess.run(['openssl', 'x509', '-req', '-in', f'{self.dir}/csr', '-signkey', f'{self.dir}/{key}', '-days', str(days),
+                        '-out', f'{self.dir}/cert.pem'], check=True, capture_output=True)
+
+    def outside(self, **settings):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        for k, v in settings.items():
+            setattr(context, k, v)
+        if 'maximum_version' in settings:
+            context.set_ciphers('ALL:@SECLEVEL=0')
+        c = Client(('127.0.0.1', self.port))
+        try:
+            c.socket = context.wrap_socket(c.socket)
+        except OSError:
+            c.close()
+            raise
+        return c
+
+    def shown(self):
+        """The certificate that a new connection gets."""
+        with self.outside() as c:
+            der = c.socket.getpeercert(True)
+        text = subprocess.run(['openssl', 'x509', '-inform', 'DER', '-noout', '-subject'], input=der, check=True,
+                              capture_output=True).stdout
+        return text.decode().split('=')[-1].strip()
+
+    def demand(self, data):
+        with self.outside() as c:
+            return c.send(data).answer()
+
+
+class Outside(Remote):
+    def test_only_with_a_token_of_the_application(self):
+        a = self.demand(request(b'echo', b'x', bearer(self.token)))
+        self.assertEqual((a.status, a.body), (200, b'x'))
+        self.assertNotIn('www-authenticate', a.headers)
+        self.assertEqual(self.demand(request(b'echo', b'x', b'authorization: bEARER  %s\r\n' % self.token)).status, 200)
+        body = random.randbytes(1 << 20)
+        self.assertEqual(self.demand(request(b'echo', body, bearer(self.token))).body, body)
+
+        def told(app, extra):
+            """What does not tell one application from another, nor one that is there from one that is not."""
+            l = []
+            for data in (request(b'echo', b'x', extra, app), request(b'nope', b'x', extra, app),
+                         b'GET /web/%s/ HTTP/1.1\r\nHost: x\r\n%s\r\n' % (app, extra)):
+                a = self.demand(data)
+                l.append((a.status, a.headers.get('www-authenticate'), a.problem()['detail'].replace(app.decode(), 'APP')))
+            return l
+
+        for extra, status, challenge in (
+                (b'', 401, 'Bearer realm="sand"'),
+                (bearer(b'sand_' + b'y' * 43), 401, 'Bearer realm="sand", error="invalid_token"'),
+                (bearer(b'nonsense'), 401, 'Bearer realm="sand", error="invalid_token"'),
+                (bearer(self.token + b'x'), 401, 'Bearer realm="sand", error="invalid_token"'),
+                (bearer(self.token) * 2, 401, 'Bearer realm="sand"'),
+                (b'Authorization: Basic %s\r\n' % base64.b64encode(b'a:' + self.token), 401, 'Bearer realm="sand"'),
+                (b'Authorization: Bearer\r\n', 401, 'Bearer realm="sand"'),
+                (b'Authorization: Bearer \r\n', 401, 'Bearer realm="sand"')):
+            with self.subTest(extra):
+                for app in (b'demo', b'other', b'absent'):
+                    l = told(app, extra)
+                    self.assertEqual((l[0][:2], l), ((status, challenge), told(b'demo', extra)))
+        self.assertEqual(told(b'other', bearer(self.token)), told(b'absent', bearer(self.token)))
+        self.assertEqual(told(b'other', bearer(self.token))[0][:2], (403, None))
+        self.assertEqual(told(b'demo', bearer(self.other))[0][:2], (403, None))
+
+    def test_tokens_come_and_go(self):
+        with self.outside() as c:
+            def status(token=self.token):
+                return c.send(request(b'echo', b'x', bearer(token))).answer().status
+            self.assertEqual(status(), 200)
+            put_tokens(self.dir, 'demo')
+            self.assertEqual(status(), 401)
+            put_tokens(self.dir, 'demo', *(b'sand_' + b'%043d' % i for i in range(200)))
+            for i in (0, 99, 199):
+                self.assertEqual(status(b'sand_' + b'%043d' % i), 200)
+            self.assertEqual(status(b'sand_' + b'%043d' % 200), 401)
+            self.assertEqual(status(self.other), 403)
+            for expires, expected in ((time.time() + 60, 200), (time.time() - 2, 401), (0, 200)):
+                put_tokens(self.dir, 'demo', self.token, expires=int(expires * 1e6))
+                self.assertEqual(status(), expected)
+            put_tokens(self.dir, 'demo', self.token, expires=int((time.time() + 1.5) * 1e6))
+            self.assertEqual(status(), 200)
+            self.eventually(lambda: status() == 401)
+            put_tokens(self.dir, 'demo', self.token)
+            self.assertEqual(status(), 200)
+            with open(f'{self.dir}/tokens/new', 'w') as f:
+                f.write('{"tokens":[{')
+            os.rename(f'{self.dir}/tokens/new', f'{self.dir}/tokens/demo.json')
+            self.assertEqual(status(), 401)
+            self.assertEqual(status(self.other), 403)
+            put_tokens(self.dir, 'demo', self.token)
+            self.assertEqual(status(), 200)
+            os.unlink(f'{self.dir}/tokens/demo.json')
+            self.assertEqual(status(), 401)
+
+    def test_other_paths(self):
+        self.assertEqual(self.demand(b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n').status, 200)
+        a = self.demand(b'GET /metrics HTTP/1.1\r\nHost: x\r\n%s\r\n' % bearer(self.token))
+        self.assertEqual((a.status, 'demo' in a.body.decode()), (404, False))
+        before = self.metric('sand_http_connections_total')
+        self.demand(b'GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n')
+        self.assertEqual(self.metric('sand_http_connections_total'), before + 2)
+        self.assertEqual(self.metric('sand_http_responses_total{code="404"}'), 2)
+        expires = self.metric('sand_tls_certificate_expiry_seconds')
+        self.assertTrue(59 * 86400 < expires - time.time() < 61 * 86400)
+
+    def test_web(self):
+        e = json.loads(self.demand(web(b'GET', b'/', extra=bearer(self.token) + b'X-Forwarded-For: 192.0.2.1\r\n'
+                                       b'X-Forwarded-Proto: http\r\nX-Forwarded-Port: 1\r\n')).body)
+        self.assertEqual(e['headers'], {'host': 'x', 'x-forwarded-for': '192.0.2.1,127.0.0.1', 'x-forwarded-proto': 'https',
+                                        'x-forwarded-port': '443'})
+        self.assertEqual(e['requestContext']['http']['sourceIp'], '127.0.0.1')
+        a = self.demand(b'GET /web/demo/vars/x HTTP/1.1\r\nHost: x:8443\r\nX-A: b\r\n%s\r\n' % bearer(self.token))
+        self.assertIn(b'HTTPS=on\n', a.body)
+        self.assertIn(b'SERVER_PORT=8443\n', a.body)
+        self.assertNotIn(b'AUTHORIZATION', a.body)
+        # Without a token there is the answer to a browser's question, and no more.
+        ask = b'Origin: https://a.example\r\nAccess-Control-Request-Method: %s\r\n'
+        a = self.demand(web(b'OPTIONS', b'/event/1', extra=ask % b'GET'))
+        self.assertEqual((a.status, a.headers['access-control-allow-origin']), (204, 'https://a.example'))
+        for method, path, extra in ((b'OPTIONS', b'/event/1', ask % b'POST'), (b'OPTIONS', b'/plain', ask % b'OPTIONS'),
+                                    (b'OPTIONS', b'/plain', b''), (b'OPTIONS', b'/nowhere', ask % b'GET'),
+                                    (b'GET', b'/event/1', ask % b'GET'), (b'OPTIONS', b'/event/1', b'')):
+            self.assertEqual(self.demand(web(method, path, extra=extra)).status, 401)
+
+    def test_nothing_but_tls(self):
+        with Client(('127.0.0.1', self.port)) as c:
+            c.send(b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n')
+            try:
+                while len(c.buffer) < 100:
+                    c.fill(10)
+            except (EOFError, ConnectionResetError):
+                pass
+            self.assertNotIn(b'HTTP', c.buffer)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            with self.outside(minimum_version=version, maximum_version=version) as c:
+                self.assertEqual(c.socket.version(), version.name.replace('_', '.'))
+                self.assertEqual(c.send(request(b'echo', b'x', bearer(self.token))).answer().status, 200)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)
+            with self.assertRaises(OSError):
+                self.outside(minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+        # Connections that say nothing end in time, TLS or not.
+        silent = Client(('127.0.0.1', self.port))
+        self.assertTrue(silent.ended(15))
+        silent.close()
+
+    def test_a_new_certificate(self):
+        self.assertEqual(self.shown(), 'one')
+        stop, failures, served = threading.Event(), [], []
+
+        def load():
+            while not stop.is_set():
+                try:
+                    served.append(self.demand(request(b'echo', b'x', bearer(self.token))).status)
+                except OSError as e:
+                    failures.append(e)
+
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        with self.outside() as old:
+            for t in threads:
+                t.start()
+            for i in range(8):
+                self.certify(f'n{i}')
+                self.reload()
+                self.assertEqual(self.shown(), f'n{i}')
+                self.assertEqual(old.send(request(b'echo', b'x', bearer(self.token))).answer().status, 200)
+            stop.set()
+            for t in threads:
+                t.join()
+        self.assertEqual((failures, set(served)), ([], {200}))
+        self.assertGreater(len(served), 50)
+
+    def test_a_certificate_that_is_not_good(self):
+        def stays():
+            self.reload()
+            self.assertEqual(self.shown(), 'one')
+
+        self.certify('other-key')
+        self.certify('another', key='elsewhere.pem')
+        stays()
+        self.certify('expired', days=-1)
+        stays()
+        for name, content in (('cert.pem', ''), ('cert.pem', 'nonsense'), ('key.pem', '')):
+            self.certify('broken')
+            with open(f'{self.dir}/{name}', 'w') as f:
+                f.write(content)
+            stays()
+        os.unlink(f'{self.dir}/cert.pem')
+        stays()
+        self.certify('two')
+        self.reload()
+        self.assertEqual(self.shown(), 'two')
+
+
+class NoCertificate(Remote):
+    """A socket for other hosts is passed, and there is nothing to serve it with."""
+
+    arguments = ()
+
+    def setUp(self):
+        self.socket = socket.create_server(('0.0.0.0', 0), backlog=16)
+        self.addCleanup(self.socket.close)
+        self.port = self.socket.getsockname()[1]
+        super().setUp()
+
+    def start(self, command):
+        fd = self.socket.fileno()
+        shell = f'exec 3<&{fd} && LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 2>{self.dir}/log'
+        return subprocess.Popen(['sh', '-c', shell, 'sh', *command], pass_fds=[fd])
+
+    def configure(self, settings):
+        Rig.configure(self, settings)
+
+    def test_the_others_are_served(self):
+        with open(f'{self.dir}/log') as f:
+            log = f.read()
+        self.assertRegex(log, 'Nobody is served from outside: .*/cert.pem cannot be read: No such file')
+        self.assertRegex(log, '0.0.0.0:[0-9]+ is not served: there is no certificate for it')
+        self.assertEqual(self.ask(request(b'echo', b'x')).body, b'x')
+        for _ in range(3):
+            with Client(('127.0.0.1', self.port)) as c:
+                self.assertTrue(c.ended())
+        self.certify('late')
+        self.reload()
+        self.assertEqual(self.shown(), 'late')
+        self.assertEqual(self.demand(request(b'echo', b'x', bearer(self.token))).status, 200)
 
 
 if __name__ == '__main__':
