@@ -125,10 +125,11 @@ static void value_format(const char *key, json_object *value, char *buf, size_t 
 static const Column function_columns[] = {
         { "FUNCTION", .shrinks = true }, { "RUNTIME" },  { "HANDLER", .shrinks = true }, { "TIMEOUT", .number = true },
         { "PAYLOAD", .number = true },   { "MEMORY", .number = true }, { "MAX", .number = true },
-        { "QUEUE", .number = true },     { "RESULT", .shrinks = true },
+        { "QUEUE", .number = true },     { "RESULT", .shrinks = true }, { "RESOURCES", .shrinks = true },
 };
 static const char *const function_keys[] = {
         NULL, "runtime", "handler", "timeout_usec", "payload_max", "memory", "max", "queue_max", "content_type",
+        "resources",
 };
 
 static int function_table(json_object *functions, Table **ret) {

@@ -101,11 +101,22 @@ static void print_unit(sd_bus *bus, const char *app, json_object *o) {
 static const Column function_columns[] = {
         { "FUNCTION", .shrinks = true }, { "RUNTIME" }, { "STATE" },     { "WORKERS", .number = true },
         { "QUEUED", .number = true },    { "RUNNING", .number = true }, { "WAITING", .number = true },
-        { "SERVED", .number = true },    { "FAILED", .number = true },
+        { "SERVED", .number = true },    { "FAILED", .number = true },  { "MEMORY", .number = true },
+        { "TASKS", .number = true },
 };
 static const char *const function_keys[] = {
         "name", "runtime", "state", "workers", "queued", "running", "waiting", "served", "failed",
+        "memory", "tasks",
 };
+/* Those at the end are known of functions in control groups. */
+#define CGROUP_COLUMNS 2U
+
+static bool any_has(json_object *functions, const char *key) {
+        for (size_t i = 0; i < json_object_array_length(functions); i++)
+                if (json_object_object_get_ex(json_object_array_get_idx(functions, i), key, NULL))
+                        return true;
+        return false;
+}
 
 static Color function_color(const char *state) {
         return streq(state, "failed") ? COLOR_RED : COLOR_NONE;
@@ -113,7 +124,7 @@ static Color function_color(const char *state) {
 
 static int add_function(Table *t, json_object *function) {
         const char *cells[ELEMENTSOF(function_keys)];
-        char workers[16];
+        char workers[16], memory[32];
 
         for (size_t i = 0; i < ELEMENTSOF(function_keys); i++) {
                 json_object *value = json_object_object_get(function, function_keys[i]);
@@ -121,6 +132,9 @@ static int add_function(Table *t, json_object *function) {
                 if (json_object_is_type(value, json_type_array)) {
                         (void) snprintf(workers, sizeof(workers), "%zu", json_object_array_length(value));
                         cells[i] = workers;
+                } else if (value && streq(function_keys[i], "memory")) {
+                        format_bytes(memory, sizeof(memory), json_object_get_uint64(value));
+                        cells[i] = memory;
                 } else
                         cells[i] = value ? json_object_get_string(value) : "-";
         }
@@ -145,7 +159,8 @@ static int print_functions(json_object *supervisor) {
 
         if (!json_object_is_type(functions, json_type_array))
                 return 0;
-        r = table_new(function_columns, ELEMENTSOF(function_columns), &t);
+        r = table_new(function_columns,
+                      ELEMENTSOF(function_columns) - (any_has(functions, "tasks") ? 0 : CGROUP_COLUMNS), &t);
         for (size_t i = 0; r >= 0 && i < json_object_array_length(functions); i++)
                 r = add_function(t, json_object_array_get_idx(functions, i));
         if (r < 0)

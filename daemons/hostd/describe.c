@@ -2,6 +2,7 @@
 #include "describe.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "catalogue.h"
@@ -57,6 +58,27 @@ static _printf_(3, 4) int add_format(json_object *o, const char *key, const char
         return n < 0 ? -ENOMEM : add_string(o, key, s);
 }
 
+/* What is limited by control groups, as the application's own resources are told. */
+static int add_resources(json_object *o, const FunctionSpec *f) {
+        char lines[3][64];
+        char *list[] = { NULL, NULL, NULL, NULL };
+        size_t n = 0;
+
+        if (f->memory_max != UINT64_MAX)
+                (void) snprintf(lines[n++], sizeof(lines[0]), "MemoryMax=%" PRIu64, f->memory_max);
+        if (f->cpu_weight == CPU_WEIGHT_IDLE)
+                (void) snprintf(lines[n++], sizeof(lines[0]), "CPUWeight=idle");
+        else if (f->cpu_weight != 0)
+                (void) snprintf(lines[n++], sizeof(lines[0]), "CPUWeight=%u", f->cpu_weight);
+        if (f->tasks_max == UINT64_MAX)
+                (void) snprintf(lines[n++], sizeof(lines[0]), "TasksMax=infinity");
+        else if (f->tasks_max != TASKS_MAX_DEFAULT)
+                (void) snprintf(lines[n++], sizeof(lines[0]), "TasksMax=%" PRIu64, f->tasks_max);
+        for (size_t i = 0; i < n; i++)
+                list[i] = lines[i];
+        return add_strings(o, "resources", list);
+}
+
 static int add_function(json_object *functions, const FunctionSpec *f) {
         const struct {
                 const char *key;
@@ -76,6 +98,10 @@ static int add_function(json_object *functions, const FunctionSpec *f) {
                 r = add_strings(o, "handler", f->handler);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(numbers); i++)
                 r = add_uint(o, numbers[i].key, numbers[i].value);
+        if (r >= 0 && f->tasks_max == UINT64_MAX)
+                r = add_string(o, "tasks_max", "infinity");
+        if (r >= 0)
+                r = add_resources(o, f);
         if (r >= 0 && strv_length(f->credentials) > 0)
                 r = add_strings(o, "credentials", f->credentials);
         if (r >= 0 && f->content_type)

@@ -130,13 +130,36 @@ static void read_runtime(Reader *rd, const Place *at, json_object *value, const 
                 reader_mismatch(rd, at, value, key->expected);
 }
 
+static bool is_word(json_object *value, const char *word) {
+        return json_object_is_type(value, json_type_string) && streq(json_object_get_string(value), word);
+}
+
 static void read_tasks_max(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
         uint64_t n;
 
-        if (!json_get_integer(value, &n) || n < key->min || n > key->max)
+        if (is_word(value, "infinity"))
+                n = UINT64_MAX;
+        else if (!json_get_integer(value, &n) || n < key->min || n > key->max) {
                 reader_mismatch(rd, at, value, key->expected);
+                return;
+        }
+        *(uint64_t *) ((char *) target + key->offset) = n;
+}
+
+static void read_memory_max(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        if (is_word(value, "infinity"))
+                *(uint64_t *) ((char *) target + key->offset) = UINT64_MAX;
         else
-                *(uint64_t *) ((char *) target + key->offset) = n;
+                read_size(rd, at, value, key, target);
+}
+
+static void read_cpu_weight(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        unsigned *weight = (unsigned *) ((char *) target + key->offset);
+
+        if (is_word(value, "idle"))
+                *weight = CPU_WEIGHT_IDLE;
+        else
+                read_unsigned(rd, at, value, key, target);
 }
 
 /* ---- a function ---- */
@@ -159,16 +182,17 @@ static const Key queue_keys[] = {
 };
 
 static const Key function_resources_keys[] = {
-        { "TasksMax", read_tasks_max, FIELD(tasks_max), 1, 4194304, "a number of tasks from 1 to 4194304" },
+        { "CPUWeight", read_cpu_weight, FIELD(cpu_weight), 1, CPU_WEIGHT_MAX, "a number from 1 to 10000, or \"idle\"" },
+        { "MemoryMax", read_memory_max, FIELD(memory_max), MIB, 1024 * GIB,
+          "a size from \"1M\" to \"1T\", such as \"256M\", or \"infinity\"" },
+        { "TasksMax", read_tasks_max, FIELD(tasks_max), 1, 4194304, "a number of tasks from 1 to 4194304, or \"infinity\"" },
         UNSERVED("AllowedCPUs"),
         UNSERVED("AllowedMemoryNodes"),
         UNSERVED("CPUQuota"),
         UNSERVED("CPUQuotaPeriodSec"),
-        UNSERVED("CPUWeight"),
         UNSERVED("IOWeight"),
         UNSERVED("MemoryHigh"),
         UNSERVED("MemoryLow"),
-        UNSERVED("MemoryMax"),
         UNSERVED("MemoryMin"),
         UNSERVED("MemorySwapMax"),
         {}
@@ -243,7 +267,7 @@ static void read_functions(Reader *rd, const Place *at, json_object *value, cons
                         .name = strdup(name), .runtime = _RUNTIME_INVALID,
                         .timeout_usec = 30 * USEC_PER_SEC, .payload_max = 16 * MIB,
                         .warm = 0, .max = 16, .events = 1, .queue_max = 1000, .queue_bytes = 64 * MIB,
-                        .memory = 128 * MIB, .tasks_max = 64,
+                        .memory = 128 * MIB, .tasks_max = TASKS_MAX_DEFAULT, .memory_max = UINT64_MAX,
                 };
                 if (!spec->name)
                         rd->error = -ENOMEM;
@@ -347,6 +371,35 @@ Manifest *manifest_free(Manifest *m) {
         return NULL;
 }
 
+const char *manifest_resource(const Manifest *m, const char *property) {
+        size_t l = strlen(property);
+
+        for (char **line = m->resources; line && *line; line++)
+                if (strncmp(*line, property, l) == 0 && (*line)[l] == '=')
+                        return *line + l + 1;
+        return NULL;
+}
+
+/* A limit that the application's own comes before would never be met. */
+static void check_resources(Reader *rd, const Manifest *m) {
+        Place document = {}, functions = { .parent = &document, .key = "functions" };
+        const char *text = manifest_resource(m, "MemoryMax");
+        uint64_t max;
+
+        if (!text || parse_size(text, &max) < 0)
+                return;
+        for (size_t i = 0; i < m->n_functions; i++) {
+                const FunctionSpec *f = m->functions + i;
+                Place function = { .parent = &functions, .key = f->name },
+                      resources = { .parent = &function, .key = "resources" },
+                      at = { .parent = &resources, .key = "MemoryMax" };
+
+                if (f->memory_max != UINT64_MAX && f->memory_max > max)
+                        reader_complain(rd, &at, "found %" PRIu64 " bytes, expected no more than the application's "
+                                        "MemoryMax, %s", f->memory_max, text);
+        }
+}
+
 static int read_document(Reader *rd, Manifest **ret) {
         Document d = { .manifest = { .idle_usec = 5 * USEC_PER_MINUTE, .receipts = RECEIPTS_SAMPLE } };
         Place document = {};
@@ -357,6 +410,7 @@ static int read_document(Reader *rd, Manifest **ret) {
         merge_credentials(rd, &d);
         check_triggers(rd, &d.manifest);
         check_mounts(rd, &d.manifest);
+        check_resources(rd, &d.manifest);
         strv_free(d.environment);
         strv_free(d.credentials);
 

@@ -5,6 +5,7 @@
  * JSON pointer, what was found and what is expected. Whoever holds a Manifest holds a valid one. */
 
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,6 +40,10 @@ typedef enum Network {
 
 const char *network_to_string(Network n);
 
+#define TASKS_MAX_DEFAULT 64U
+#define CPU_WEIGHT_MAX 10000U
+#define CPU_WEIGHT_IDLE UINT_MAX
+
 /* A directory of the host's in the machine. Both paths are absolute and normal, and need no quoting in a unit. */
 typedef struct MountSpec {
         char *host, *at;
@@ -59,7 +64,9 @@ typedef struct FunctionSpec {
         unsigned queue_max;    /* waiting events */
         uint64_t queue_bytes;  /* of their payloads */
         uint64_t memory;       /* RLIMIT_DATA of one instance, bytes */
-        uint64_t tasks_max;    /* RLIMIT_NPROC of the function's uid */
+        uint64_t tasks_max;    /* processes and threads of worker and instances together; UINT64_MAX: no limit */
+        uint64_t memory_max;   /* memory of worker and instances together, bytes; UINT64_MAX: no limit */
+        unsigned cpu_weight;   /* beside the application's other functions; 0: as they come; CPU_WEIGHT_IDLE */
         char **environment;    /* "KEY=VALUE", the application's and the function's merged */
         char **credentials;    /* names of the secrets that it may read: its own list, or else the application's */
 } FunctionSpec;
@@ -121,6 +128,8 @@ Manifest *manifest_free(Manifest *m);
 DEFINE_POINTER_CLEANUP(Manifest *, manifest_free);
 
 const FunctionSpec *manifest_find(const Manifest *m, const char *name);
+/* The value of one of the application's resources, "1G"; NULL: it is not set. */
+const char *manifest_resource(const Manifest *m, const char *property);
 
 #define APP_NAME_MAX 63U
 /* [a-z][a-z0-9-]{0,62}, without a '-' at its end: systemd takes no such machine */

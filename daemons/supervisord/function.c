@@ -419,6 +419,20 @@ void function_check_deadlines(Function *f, uint64_t now, uint64_t *next) {
         }
 }
 
+static void add_use(json_object *o, const CGroup *cgroup) {
+        CGroupUse use;
+
+        cgroup_use(cgroup, &use);
+        const struct {
+                const char *key;
+                uint64_t value;
+        } numbers[] = { { "memory", use.memory }, { "tasks", use.tasks }, { "cpu_usec", use.cpu_usec } };
+
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                if (numbers[i].value != UINT64_MAX)
+                        json_object_object_add(o, numbers[i].key, json_object_new_uint64(numbers[i].value));
+}
+
 json_object *function_state(const Function *f) {
         json_object *o = json_object_new_object(), *workers = json_object_new_array();
         static const char *const states[] = {
@@ -438,6 +452,8 @@ json_object *function_state(const Function *f) {
         json_object_object_add(o, "served", json_object_new_int64((int64_t) f->served));
         json_object_object_add(o, "failed", json_object_new_int64((int64_t) f->failed));
         json_object_object_add(o, "refused", json_object_new_int64((int64_t) f->refused));
+        if (w && w->cgroup)
+                add_use(o, w->cgroup);
         if (w) {
                 json_object *row = json_object_new_object();
                 json_object_object_add(row, "pid", json_object_new_int64(w->pid));

@@ -245,8 +245,15 @@ void instance_reclaim(Instance *i, uint64_t now) {
                 child_kill(&i->child);
 }
 
+/* The kernel killed it, or a process of its, for want of memory. */
+static bool was_oom(const Instance *i) {
+        const Worker *w = i->worker;
+
+        return cgroup_was_oom(&w->supervisor->cgroups, w->cgroup, w->n_busy - (i->state == INSTANCE_BUSY));
+}
+
 /* How a process ended that had an event, in the words of the vocabulary. */
-static Failure classify_exit(const Instance *i, int status, char *text, size_t size) {
+static Failure classify_exit(const Instance *i, int status, bool oom, char *text, size_t size) {
         const char *name = i->worker->spec->name;
 
         if (i->expired) {
@@ -260,7 +267,7 @@ static Failure classify_exit(const Instance *i, int status, char *text, size_t s
                 return (Failure) { .kind = SAND_ERROR_CRASHED, .message = text, .error = "ExitStatus" };
         }
         int sig = WTERMSIG(status);
-        if (sig == SIGKILL && sandbox_oom_kills() > i->oom_kills) {
+        if (oom) {
                 (void) snprintf(text, size, "%s was killed: a memory limit is reached", name);
                 return (Failure) { .kind = SAND_ERROR_OUT_OF_MEMORY, .message = text };
         }
@@ -307,6 +314,7 @@ static void on_exit_of_instance(Child *child, int status, const struct rusage *r
         Worker *w = i->worker;
         Supervisor *s = w->supervisor;
         char text[256] = "";
+        bool oom = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !i->expired && was_oom(i);
 
         /* What it still sent comes first, or a reply is lost. */
         while (i->state == INSTANCE_BUSY && i->io && instance_read(i))
@@ -319,7 +327,7 @@ static void on_exit_of_instance(Child *child, int status, const struct rusage *r
         instance_rests(i);
         if (i->state == INSTANCE_BUSY) {
                 i->usage.wall_usec = usec_sub(now_usec(), i->started_usec);
-                Failure failure = classify_exit(i, status, text, sizeof(text));
+                Failure failure = classify_exit(i, status, oom, text, sizeof(text));
                 output_drain(&i->output);
                 event_fail(i->event, &failure, &i->usage);
                 event_done(i, sand_error_info(failure.kind)->name);
@@ -354,6 +362,8 @@ void instance_forked(Instance *i, pid_t pid) {
                 return;
         }
         w->fork_failed_usec = 0;
+        if (w->may_be_killed)
+                cgroup_put_first(pid);
         if (i->state == INSTANCE_STARTING && i->ready) {
                 worker_move(w, i, INSTANCE_WAITING);
                 worker_instance_ready(w);
@@ -398,6 +408,8 @@ static const char *forward_error(Instance *i, const WireMessage *m) {
                 if (read_usage(&in, &usage) >= 0)
                         i->usage = usage;
         }
+        if (failure.kind == SAND_ERROR_FUNCTION_FAILED && i->worker->spec->runtime == RUNTIME_EXEC && was_oom(i))
+                failure.kind = SAND_ERROR_OUT_OF_MEMORY; /* of the program, not of the instance that started it */
         event_fail(i->event, &failure, &i->usage);
         return sand_error_info(failure.kind)->name;
 }

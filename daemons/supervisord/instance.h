@@ -39,7 +39,6 @@ struct Instance {
         bool expired;           /* killed at its deadline */
         uint64_t served;
         uint64_t closed_usec;   /* of ENDED: when the socket was closed; 0: not yet */
-        uint64_t oom_kills;     /* of the machine when the event was handed over */
         const char *result;     /* of the last event, for its receipt: "ok" or an error's name */
         Usage usage;
 };

@@ -127,27 +127,18 @@ int sandbox_load_uids(Sandbox *s, const char *versions_dir) {
         return 0;
 }
 
-uint64_t sandbox_oom_kills(void) {
-        char text[1024];
-        const char *l;
-        ssize_t n;
-        int fd;
-
-        fd = open("/sys/fs/cgroup/memory.events", O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return 0; /* no cgroup v2: limits are rlimits */
-        n = read(fd, text, sizeof(text) - 1);
-        safe_close(fd);
-        if (n <= 0)
-                return 0;
-        text[n] = 0;
-        l = strstr(text, "oom_kill ");
-        return l ? strtoull(l + strlen("oom_kill "), NULL, 10) : 0;
-}
-
 static int limit(int resource, rlim_t value) {
         struct rlimit rl = { value, value };
         return setrlimit(resource, &rl) < 0 ? -errno : 0;
+}
+
+/* What the machine may have at most is nobody's to raise in here. */
+static int limit_further(int resource, rlim_t value) {
+        struct rlimit rl;
+
+        if (getrlimit(resource, &rl) < 0)
+                return -errno;
+        return limit(resource, MIN(rl.rlim_max, value));
 }
 
 static int bind_read_only(const char *source, const char *target, unsigned long flags) {
@@ -255,7 +246,7 @@ int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *
                 if (r >= 0)
                         r = make_view(bundle, credentials);
                 if (r >= 0) /* counted per uid, and each function has its own */
-                        r = limit(RLIMIT_NPROC, spec->tasks_max);
+                        r = limit_further(RLIMIT_NPROC, spec->tasks_max);
         }
         if (r < 0)
                 return r;

@@ -27,9 +27,6 @@ int sandbox_load_uids(Sandbox *s, const char *versions_dir);
 /* The function's user in the machine. -ESRCH: it has none. */
 int sandbox_uid(const Sandbox *s, const char *name, uid_t *ret);
 
-/* Processes of the machine that the kernel killed for want of memory so far; 0 without cgroup v2. */
-uint64_t sandbox_oom_kills(void);
-
 /* In the child that becomes a worker: everything between fork and exec. Returns only with a negative errno.
  * `credentials`: the directory of its secrets, or NULL. */
 int sandbox_exec_worker(const Sandbox *s, const FunctionSpec *spec, const char *bundle, const char *credentials,

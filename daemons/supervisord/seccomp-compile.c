@@ -101,8 +101,10 @@ static const struct {
         { "mkdir", 1, -1 }, { "mkdirat", 2, -1 }, { "open", 2, 1 }, { "openat", 3, 2 },
 };
 
-/* Not a refusal but "this kernel has none": libc then takes the older call, whose flags can be seen. */
-static const char *const unknown[] = { "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register" };
+/* Not a refusal but "this kernel has none". clone3(), by which the supervisor makes workers in their control groups, is
+ * among them in functions: libc then takes the older call, whose flags can be seen. */
+static const char *const unknown[] = { "io_uring_setup", "io_uring_enter", "io_uring_register" };
+static const char *const unknown_to_functions[] = { "clone3" };
 
 /* No AF_NETLINK: the machine's own network is set up before, and getaddrinfo() does without. */
 static const int families[] = { AF_UNIX, AF_INET, AF_INET6 };
@@ -131,6 +133,11 @@ static int is_denied(const char *name) {
         return 0;
 }
 
+static void deny_unknown(scmp_filter_ctx ctx, const char *const *names, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                check(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name(names[i]), 0), names[i]);
+}
+
 static scmp_filter_ctx filter_new(void) {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 
@@ -144,9 +151,7 @@ static scmp_filter_ctx filter_new(void) {
 #elif defined(__aarch64__)
         check(seccomp_arch_add(ctx, SCMP_ARCH_ARM), "arm");
 #endif
-        for (size_t i = 0; i < N(unknown); i++)
-                check(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name(unknown[i]), 0),
-                      unknown[i]);
+        deny_unknown(ctx, unknown, N(unknown));
         return ctx;
 }
 
@@ -220,6 +225,7 @@ int main(int argc, char *argv[]) {
         scmp_filter_ctx machine = filter_new();
         for (size_t i = 0; i < N(allowed); i++)
                 allow(machine, allowed[i]);
+        allow(machine, "clone3");
         allow_sockets(machine);
         write_filter(out, machine, "machine_filter");
         seccomp_release(machine);
@@ -230,6 +236,7 @@ int main(int argc, char *argv[]) {
                         allow(function, allowed[i]);
         allow_modes(function);
         allow_clone(function);
+        deny_unknown(function, unknown_to_functions, N(unknown_to_functions));
         allow_sockets(function);
         write_filter(out, function, "function_filter");
         seccomp_release(function);

@@ -63,6 +63,7 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
                 return -ENOMEM;
         s->journal = JOURNAL_NULL;
         placement_init(&s->placement);
+        cgroups_init(&s->cgroups, !run_dir);
         s->started_usec = s->active_usec = now_usec();
         s->deadline_at = s->housekeeping_at = USEC_INFINITY;
         id_make(s->id);
@@ -117,6 +118,7 @@ Supervisor *supervisor_free(Supervisor *s) {
         sandbox_done(&s->sandbox);
         credentials_done(&s->credentials);
         placement_done(&s->placement);
+        cgroups_done(&s->cgroups);
         children_free(s->children);
         hub_free(s->hub);
         journal_done(&s->journal);

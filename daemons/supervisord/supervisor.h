@@ -6,6 +6,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "cgroup.h"
 #include "children.h"
 #include "credentials.h"
 #include "event.h"
@@ -48,6 +49,7 @@ struct Supervisor {
         Sandbox sandbox;
         Credentials credentials;
         Placement placement;
+        CGroups cgroups;
         char *app;
         char *versions_dir; /* NULL with run_dir */
         char *run_dir;      /* developer's mode: the bundle itself */

@@ -87,6 +87,7 @@ Worker *worker_unref(Worker *w) {
         output_done(&w->output);
         sd_event_source_disable_unref(w->load_timeout);
         credentials_view_free(w->credentials); /* its names are the version's */
+        cgroup_unref(w->cgroup);
         version_unref(w->version);
         free(w);
         return NULL;
@@ -163,7 +164,11 @@ static void on_exit_of_worker(Child *child, int status, const struct rusage *ru)
 
         if (w->state != WORKER_DEAD) {
                 bool loading = w->state == WORKER_LOADING;
-                if (WIFSIGNALED(status))
+                if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+                    cgroup_was_oom(&w->supervisor->cgroups, w->cgroup, w->n_busy))
+                        (void) snprintf(text, sizeof(text), "a memory limit is reached: the worker was killed%s",
+                                        loading ? " while it loaded the code" : "");
+                else if (WIFSIGNALED(status))
                         (void) snprintf(text, sizeof(text), "the worker was killed by SIG%s%s",
                                         strempty(sigabbrev_np(WTERMSIG(status))), loading ? " while it loaded the code" : "");
                 else
@@ -260,8 +265,9 @@ static int worker_environment(const Worker *w, char ***ret) {
         if (r >= 0 && w->credentials)
                 r = environment_add(&env, SAND_ENV_CREDENTIALS, "%s", w->supervisor->sandbox.machine
                                     ? SAND_MACHINE_CREDENTIALS_DIR : credentials_view_path(w->credentials));
-        if (r >= 0 && spec->memory != UINT64_MAX)
-                r = environment_add(&env, SAND_ENV_MEMORY, "%llu", (unsigned long long) spec->memory);
+        if (r >= 0)
+                r = environment_add(&env, SAND_ENV_MEMORY, "%llu",
+                                    (unsigned long long) cgroup_data_limit(w->cgroup, spec));
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(env);
@@ -285,7 +291,7 @@ static int worker_spawn(Worker *w, int *ret_fd) {
         ours = fds[0];
         theirs = fds[1];
 
-        pid = fork();
+        pid = cgroup_fork(w->cgroup);
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
@@ -340,9 +346,12 @@ int worker_new(Supervisor *s, Version *v, const FunctionSpec *spec, worker_handl
                 .output = OUTPUT_NULL,
                 .n_ref = 1,
                 .where = PLACEMENT_FREE,
+                .may_be_killed = cgroups_may_kill(&s->cgroups, v->manifest, spec),
                 .started_usec = now_usec(),
         };
         r = worker_see_credentials(w);
+        if (r >= 0)
+                r = cgroup_get(&s->cgroups, v->manifest, v->id, spec, &w->cgroup);
         if (r >= 0)
                 r = worker_spawn(w, &fd);
         if (r >= 0)

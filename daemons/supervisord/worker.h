@@ -28,9 +28,11 @@ struct Worker {
         sd_bus *bus;
         Output output;
         CredentialView *credentials; /* NULL: it declares none */
+        CGroup *cgroup;              /* that it and its instances are in; NULL: they have none of their own */
         sd_event_source *load_timeout;
         worker_handler_t handler;
         void *userdata; /* a Function, or a Prepare before that */
+        bool may_be_killed;             /* its instances, for want of memory: cgroup.h */
         int where, away_from;           /* placement.h; the CPU of AWAY */
         InstanceList starting, waiting; /* busy and ended ones are in the supervisor's lists */
         unsigned n_busy;

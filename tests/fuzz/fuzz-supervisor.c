@@ -135,10 +135,6 @@ int sandbox_uid(const Sandbox *s, const char *name, uid_t *ret) {
         return -ESRCH;
 }
 
-uint64_t sandbox_oom_kills(void) {
-        return 0;
-}
-
 /* Descriptors go along with one byte at least. */
 static void send_with_fds(int socket, const uint8_t *data, size_t size, const int *fds, size_t n_fds) {
         union {

@@ -76,10 +76,6 @@ void supervisor_log_receipt(Supervisor *s, const Receipt *receipt) {
         CONTAINER_OF(s, Fixture, supervisor)->result = receipt->result;
 }
 
-uint64_t sandbox_oom_kills(void) {
-        return 0;
-}
-
 /* Each call is answered at once, at some length. */
 void supervisor_submit(Supervisor *s, Event *e) {
         static const uint8_t bytes[1000];
@@ -107,6 +103,7 @@ static int setup_nothing(void **state) {
         id_make(f->supervisor.id);
         assert_int_equal(children_new(f->supervisor.event, &f->supervisor.children), 0);
         f->supervisor.placement = PLACEMENT_NULL;
+        f->supervisor.cgroups.fd = -EBADF;
         f->spec = (FunctionSpec) { .name = (char *) "f", .events = 1, .payload_max = 1024 * 1024 };
         f->worker = (Worker) { .supervisor = &f->supervisor, .spec = &f->spec, .userdata = &f->function,
                                .where = PLACEMENT_FREE };

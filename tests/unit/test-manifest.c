@@ -29,7 +29,7 @@ static const char full[] =
         "    \"resize\": { \"runtime\": \"native\", \"handler\": \"lib/resize.so:resize\", // \"not\": a key\n"
         "      \"timeout\": \"1min 30s\", \"payload_max\": \"64M\", \"content_type\": \"image/jpeg\",\n"
         "      \"instances\": { \"warm\": 2, \"max\": 4, \"events\": 0 }, \"queue\": { \"max\": 10, \"bytes\": \"1G\" },\n"
-        "      \"memory\": \"256M\", \"resources\": { \"TasksMax\": 7 },\n"
+        "      \"memory\": \"256M\", \"resources\": { \"TasksMax\": 7, \"MemoryMax\": \"512M\", \"CPUWeight\": 30 },\n"
         "      \"environment\": { \"QUALITY\": \"85\", \"URL\": \"http://x//y\" } },\n"
         "    \"extract\": { \"runtime\": \"python3\", \"handler\": \"pkg.extract.handle\" },\n"
         "    \"sign\": { \"runtime\": \"exec\", \"handler\": [\"bin/sign\", \"--stdin\", \"\"] },\n"
@@ -87,6 +87,10 @@ static void test_full(void **state) {
         assert_int_equal(f->queue_bytes, 1 << 30);
         assert_int_equal(f->memory, 256 << 20);
         assert_int_equal(f->tasks_max, 7);
+        assert_int_equal(f->memory_max, 512 << 20);
+        assert_int_equal(f->cpu_weight, 30);
+        assert_string_equal(manifest_resource(m, "CPUQuota"), "150%");
+        assert_null(manifest_resource(m, "CPUWeight"));
         assert_strv(f->environment, (const char *const[]) { "LANG=C.UTF-8", "QUALITY=85", "URL=http://x//y" }, 3);
 
         f = manifest_find(m, "sign");
@@ -114,6 +118,8 @@ static void test_defaults(void **state) {
         assert_int_equal(f->queue_bytes, 64 << 20);
         assert_int_equal(f->memory, 128 << 20);
         assert_int_equal(f->tasks_max, 64);
+        assert_int_equal(f->memory_max, UINT64_MAX);
+        assert_int_equal(f->cpu_weight, 0);
         assert_int_equal(strv_length(f->environment), 0);
         assert_int_equal(m->idle_usec, 5 * USEC_PER_MINUTE);
         assert_int_equal(m->receipts, RECEIPTS_SAMPLE);
@@ -166,7 +172,7 @@ static const Case cases[] = {
         { NULL, "\"retry\": {}", "/functions/f/retry", "not served by this version" },
         { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "not served by this version" },
         { NULL, "\"on_failure\": \"f\"", "/functions/f/on_failure", "not served by this version" },
-        { NULL, "\"resources\": {\"MemoryMax\": \"1G\"}", "/functions/f/resources/MemoryMax", "not served" },
+        { NULL, "\"resources\": {\"CPUQuota\": \"50%\"}", "/functions/f/resources/CPUQuota", "not served" },
         /* numbers, sizes, times */
         { NULL, "\"timeout\": 30", "/functions/f/timeout", "found the number 30, expected a time span" },
         { NULL, "\"timeout\": \"30 parsecs\"", "/functions/f/timeout", "found \"30 parsecs\"" },
@@ -195,6 +201,20 @@ static const Case cases[] = {
         { NULL, "\"queue\": {\"bytes\": 64}", "/functions/f/queue/bytes", "found the number 64" },
         { NULL, "\"queue\": []", "/functions/f/queue", "found an array, expected an object" },
         { NULL, "\"resources\": {\"TasksMax\": 0}", "/functions/f/resources/TasksMax", "from 1 to" },
+        { NULL, "\"resources\": {\"TasksMax\": \"infinity\", \"CPUWeight\": \"idle\", \"MemoryMax\": \"infinity\"}" },
+        { NULL, "\"resources\": {\"TasksMax\": \"64\"}", "/functions/f/resources/TasksMax", "or \"infinity\"" },
+        { NULL, "\"resources\": {\"CPUWeight\": 0}", "/functions/f/resources/CPUWeight", "from 1 to 10000, or \"idle\"" },
+        { NULL, "\"resources\": {\"CPUWeight\": 10000}" },
+        { NULL, "\"resources\": {\"CPUWeight\": 10001}", "/functions/f/resources/CPUWeight", "from 1 to 10000" },
+        { NULL, "\"resources\": {\"CPUWeight\": \"100\"}", "/functions/f/resources/CPUWeight", "found \"100\"" },
+        { NULL, "\"resources\": {\"MemoryMax\": \"1G\"}" },
+        { NULL, "\"resources\": {\"MemoryMax\": \"50%\"}", "/functions/f/resources/MemoryMax", "a size from \"1M\"" },
+        { NULL, "\"resources\": {\"MemoryMax\": \"1023K\"}", "/functions/f/resources/MemoryMax", "from \"1M\"" },
+        { NULL, "\"resources\": {\"MemoryMax\": 1073741824}", "/functions/f/resources/MemoryMax", "a size from" },
+        { "\"resources\": {\"MemoryMax\": \"1G\"}", "\"resources\": {\"MemoryMax\": \"1G\"}" },
+        { "\"resources\": {\"MemoryMax\": \"1G\"}", "\"resources\": {\"MemoryMax\": \"1025M\"}",
+          "/functions/f/resources/MemoryMax", "found 1074790400 bytes, expected no more than the application's MemoryMax, 1G" },
+        { "\"resources\": {\"MemoryMax\": \"10%\"}", "\"resources\": {\"MemoryMax\": \"1G\"}" },
         { NULL, "\"resources\": {\"TasksMx\": 1}", "/functions/f/resources/TasksMx", "\"TasksMax\"" },
         { "\"idle\": \"1ms\"", NULL, "/idle", "at least \"10ms\"" },
         { "\"idle\": \"never\"", NULL, "/idle", "found \"never\"" },
@@ -401,7 +421,7 @@ static void check_case(const Case *c) {
         if (!streq(problems.items->pointer, c->pointer) || !strstr(problems.items->message, c->message))
                 fail_msg("%s: expected %s: %s, found %s", text, c->pointer, c->message, report);
         /* a whole function's problem is on its key's line, 3; an application's line is 5, a function's key's 4 */
-        if (problems.items->line != (c->app ? 5U : streq(c->pointer, "/functions/f") ? 3U : 4U))
+        if (problems.items->line != (streq(c->pointer, "/functions/f") ? 3U : startswith(c->pointer, "/functions/f/") ? 4U : 5U))
                 fail_msg("%s: line %u", text, problems.items->line);
         assert_string_equal(problems.items->file, "sand.json");
 }
