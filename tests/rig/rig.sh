@@ -141,9 +141,10 @@ rig_setup() {
         trap 'exit 143' TERM
 }
 
-# Of the program's own hosts. Programs with an EXIT trap of their own call it from there.
+# Of the program's own hosts, and of vm.sh. Programs with an EXIT trap of their own call it from there.
 rig_cleanup() {
         local name
+        ! declare -F vm_cleanup >/dev/null || vm_cleanup
         for name in "${!RIG_NSPAWN[@]}"; do
                 rig_kill "$name"
         done

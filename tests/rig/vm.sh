@@ -10,6 +10,7 @@
 #     vm NAME COMMAND...                      runs a command in it, as root, in /; its output, its exit status
 #     vm_copy NAME FILE... DIRECTORY          copies files into it
 #     vm_install NAME DEB...                  installs packages; what they depend on is there
+#     vm_reboot NAME                          by systemctl reboot
 #     vm_kill NAME                            as a power cut
 #
 # Machines end with the program that sourced this, however it ends; they are to be started by it itself, not
@@ -103,7 +104,6 @@ vm_start() {
         local name=$1 base disk line out
         shift
         rig_setup || return 1
-        trap 'vm_cleanup; rig_cleanup' EXIT
         rig_need qemu-system-x86_64:qemu-system-x86 setpriv:util-linux || return 1
         base=$(vm_base) || return 1
         disk=$RIG_RUN/$name
@@ -125,7 +125,7 @@ vm_start() {
         VM_QEMU[$name]=$!
         exec {out}<>"$disk.rig.out"
         VM_OUT[$name]=$out
-        if ! IFS= read -r -t 150 line <&"$out" || [[ $line != '=0' ]]; then
+        if ! IFS= read -r -t 600 line <&"$out" || [[ $line != '=0' ]]; then
                 rig_say "machine $name does not come up"
                 tail -n 30 "$disk.log" "$disk.console" >&2
                 vm_kill "$name"
@@ -178,6 +178,19 @@ vm_install() {
         shift
         vm_copy "$name" "$@" /root/debs || return 1
         vm "$name" 'cd /root/debs && DEBIAN_FRONTEND=noninteractive apt-get -y -q -o APT::Sandbox::User=root install ./*.deb'
+}
+
+# -no-reboot: qemu ends where the machine would begin again.
+vm_reboot() {
+        local name=$1 i
+        vm "$name" systemctl --no-block reboot || return 1
+        for ((i = 0; i < 6000; i++)); do
+                [[ -d /proc/${VM_QEMU[$name]} && $(<"/proc/${VM_QEMU[$name]}/stat") != *') Z '* ]] || break
+                sleep 0.1
+        done
+        ((i < 6000)) || { rig_say "machine $name does not go down"; return 1; }
+        vm_kill "$name"
+        vm_start "$name"
 }
 
 vm_kill() {
