@@ -15,11 +15,31 @@ __sandctl_applications() {
         [[ $found ]] || sandctl ${1:+--host="$1"} --no-legend --no-pager --json=off list 2>/dev/null | cut -d' ' -f1
 }
 
-# APP/FUNCTION of one application.
+# The keys of "functions" in what describes an application as JSON.
+__sandctl_function_names() {
+        awk '{
+                while (match($0, /"([^"\\]|\\.)*"|[][{}]/)) {
+                        token = substr($0, RSTART, RLENGTH)
+                        $0 = substr($0, RSTART + RLENGTH)
+                        if (token ~ /^[[{]/) depth++
+                        else if (token ~ /^[]}]/) depth--
+                        else if (!/^ *:/) continue
+                        else if (depth == 1) key = token
+                        else if (depth == 2 && key == "\"functions\"") print substr(token, 2, length(token) - 2)
+                }
+        }'
+}
+
+# APP/FUNCTION of one application. Without --host nobody need be asked.
 __sandctl_functions() {
-        sandctl ${2:+--host="$2"} --no-pager --json=short show "$1" 2>/dev/null |
-                python3 -c 'import json, sys
-for name in json.load(sys.stdin).get("functions", {}): print(sys.argv[1] + "/" + name)' "$1" 2>/dev/null
+        local entry=/var/lib/sand/catalogue/$1.json name
+        if [[ -z $2 && -e $entry ]]; then
+                cat "$entry"
+        else
+                sandctl ${2:+--host="$2"} --no-ask-password --no-pager --json=short show "$1" 2>/dev/null
+        fi | __sandctl_function_names | while read -r name; do
+                printf '%s/%s\n' "$1" "$name"
+        done
 }
 
 # Names of an application's secrets, for who may list them without being asked for a password.
@@ -41,9 +61,12 @@ __sandctl_tokens() {
 
 # DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
-        [[ -f $1/sand.json ]] || return
-        sandctl --json=short check "$1" 2>/dev/null | python3 -c 'import json, sys
-for name in json.load(sys.stdin)["functions"]: print(sys.argv[1] + "/" + name)' "$1" 2>/dev/null
+        local dir=$1 name
+        [[ $dir == '~/'* ]] && dir=$HOME/${dir#'~/'}
+        [[ -f $dir/sand.json ]] || return
+        sandctl --json=short check "$dir" 2>/dev/null | __sandctl_function_names | while read -r name; do
+                printf '%s/%s\n' "$1" "$name"
+        done
 }
 
 __sandctl_targets() {
