@@ -6,32 +6,11 @@
  *
  * Prints one row. */
 
-#include <limits.h>
 #include <stdio.h>
-#include <systemd/sd-bus.h>
 
+#include "bench-bus.h"
 #include "protocol.h"
 #include "stat.h"
-
-static sd_bus *bus_to(const char *path) {
-        char address[PATH_MAX + 16];
-        sd_bus *bus;
-        int r;
-
-        (void) snprintf(address, sizeof(address), "unix:path=%s", path);
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, address);
-        if (r >= 0)
-                r = sd_bus_set_anonymous(bus, 1);
-        if (r >= 0)
-                r = sd_bus_negotiate_fds(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0)
-                die(path, r);
-        return bus;
-}
 
 static sd_bus_message *start_message(sd_bus *bus, const char *event) {
         sd_bus_message *m = NULL;
@@ -92,7 +71,7 @@ int main(int argc, char *argv[]) {
         count = parse_number("COUNT", argv[6], 1, 1000000);
         samples_init(&inside, count);
         samples_init(&whole, count);
-        bus = bus_to(argv[1]);
+        bus = bus_connect(argv[1]);
 
         next = now_nsec();
         for (uint64_t i = 0; i < count; i++) {

@@ -9,40 +9,23 @@
 
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <systemd/sd-bus.h>
 
+#include "bench-bus.h"
 #include "macro.h"
 #include "protocol.h"
 
 static int wait_for_byte(const char *path) {
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
         char byte;
-        int fd;
 
-        (void) snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *) &sa, sizeof(sa)) < 0)
-                return -errno;
-        return read(fd, &byte, 1) == 1 ? 0 : -EIO;
+        return read(connect_to_socket(path), &byte, 1) == 1 ? 0 : -EIO;
 }
 
 static int invoke(const char *path, const char *function) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        char address[256];
-        sd_bus *bus;
+        sd_bus *bus = bus_connect(path);
         int r;
 
-        (void) snprintf(address, sizeof(address), "unix:path=%s", path);
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, address);
-        if (r >= 0)
-                r = sd_bus_set_anonymous(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r >= 0)
-                r = sd_bus_call_method(bus, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", &error, NULL, "sstsa{ss}v",
+        r = sd_bus_call_method(bus, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", &error, NULL, "sstsa{ss}v",
                                        function, "", UINT64_C(0), "", 0, "ay", 0);
         if (r < 0 && error.message)
                 fprintf(stderr, "first-answer: %s\n", error.message);

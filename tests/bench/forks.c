@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <systemd/sd-bus.h>
 
+#include "bench-bus.h"
 #include "protocol.h"
 #include "stat.h"
 
@@ -24,27 +24,6 @@ typedef struct Cost {
         Samples fork, ready, exit, total;
         uint64_t cpu_usec, faults;
 } Cost;
-
-static sd_bus *serve(int fd) {
-        sd_id128_t id = {};
-        sd_bus *bus;
-        int r;
-
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_fd(bus, fd, fd);
-        if (r >= 0)
-                r = sd_bus_set_server(bus, 1, id);
-        if (r >= 0)
-                r = sd_bus_set_anonymous(bus, 1);
-        if (r >= 0)
-                r = sd_bus_negotiate_fds(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0)
-                die("sd-bus", r);
-        return bus;
-}
 
 static void socket_pair(int fds[2]) {
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
@@ -67,7 +46,7 @@ static sd_bus *start_worker(const char *worker, const char *handler, pid_t *ret_
         }
         (void) close(fds[1]);
         *ret_pid = pid;
-        return serve(fds[0]);
+        return bus_server(fds[0]);
 }
 
 static void wait_for_signal(sd_bus *bus, const char *interface, const char *member) {
@@ -120,7 +99,7 @@ static void one(sd_bus *worker, Cost *cost) {
         pid_t pid;
 
         socket_pair(fds);
-        instance = serve(fds[0]);
+        instance = bus_server(fds[0]);
         begin = now_nsec();
         pid = call_fork(worker, fds[1], STDERR_FILENO);
         forked = now_nsec();

@@ -22,6 +22,7 @@
 #include <sys/un.h>
 #include <systemd/sd-bus.h>
 
+#include "bench-bus.h"
 #include "macro.h"
 #include "protocol.h"
 #include "stat.h"
@@ -153,22 +154,6 @@ static const struct Protocol {
         { "invoke", SOCK_STREAM, invoke_send, bus_process },
 };
 
-static void bus_connect(void) {
-        int r;
-
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_fd(bus, fd, fd);
-        if (r >= 0)
-                r = sd_bus_set_anonymous(bus, true);
-        if (r >= 0)
-                r = sd_bus_negotiate_fds(bus, true);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0)
-                die("sd-bus", r);
-}
-
 static void connect_to(const char *path, const struct Protocol *p) {
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
 
@@ -183,7 +168,7 @@ static void connect_to(const char *path, const struct Protocol *p) {
                 sleep_until(now_nsec() + NSEC_PER_SEC / 100);
         }
         if (p->type == SOCK_STREAM)
-                bus_connect();
+                bus = bus_client(fd);
 }
 
 static uint64_t gap(void) {
