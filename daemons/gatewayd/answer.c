@@ -52,10 +52,11 @@ static struct MHD_Response *finish(const Answer *a, struct MHD_Response *r) {
 }
 
 static void message_unref(void *message) {
-        sd_bus_message_unref(message);
+        (void) peer_message_unref(message);
 }
 
-struct MHD_Response *answer_payload(const Answer *a, const Payload *p) {
+struct MHD_Response *answer_payload(const Answer *a, const PeerReply *reply) {
+        const Payload *p = &reply->payload;
         struct MHD_Response *r;
         int fd;
 
@@ -72,9 +73,9 @@ struct MHD_Response *answer_payload(const Answer *a, const Payload *p) {
                 return finish(a, r);
         }
         r = MHD_create_response_from_buffer_with_free_callback_cls(
-                p->size, (void *) p->data, message_unref, sd_bus_message_ref(p->message));
+                p->size, (void *) p->data, message_unref, peer_message_ref(reply->message_of));
         if (!r)
-                sd_bus_message_unref(p->message);
+                (void) peer_message_unref(reply->message_of);
         return finish(a, r);
 }
 
@@ -123,7 +124,7 @@ struct MHD_Response *answer_problem(const Answer *a, const Problem9457 *p) {
 
 /* What a body points into. */
 typedef struct Body {
-        sd_bus_message *message;
+        PeerMessage *message;
         void *mapping, *decoded;
         size_t size;
         json_object *text;
@@ -136,23 +137,23 @@ static void body_free(void *body) {
                 (void) munmap(b->mapping, b->size);
         gnutls_free(b->decoded);
         (void) json_object_put(b->text);
-        sd_bus_message_unref(b->message);
+        (void) peer_message_unref(b->message);
         free(b);
 }
 
-static struct MHD_Response *body_response(WebAnswer *w, const Payload *payload, void *mapping) {
+static struct MHD_Response *body_response(WebAnswer *w, const PeerReply *reply, void *mapping) {
         Body *b = calloc(1, sizeof(Body));
         struct MHD_Response *r;
 
         if (!b) {
                 if (mapping)
-                        (void) munmap(mapping, payload->size);
+                        (void) munmap(mapping, reply->payload.size);
                 return NULL;
         }
         *b = (Body) {
-                .message = sd_bus_message_ref(payload->message),
+                .message = peer_message_ref(reply->message_of),
                 .mapping = mapping,
-                .size = payload->size,
+                .size = reply->payload.size,
                 .decoded = TAKE_PTR(w->decoded),
                 .text = TAKE_PTR(w->text),
         };
@@ -166,7 +167,7 @@ static bool has_body(const WebAnswer *w) {
         return w->size > 0 && w->status != MHD_HTTP_NO_CONTENT && w->status != MHD_HTTP_NOT_MODIFIED;
 }
 
-struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *payload, void *mapping) {
+struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const PeerReply *reply, void *mapping) {
         struct MHD_Response *r;
         bool good;
 
@@ -175,7 +176,7 @@ struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *pa
                 w->size = 0;
         }
         note_size(a, w->size);
-        r = body_response(w, payload, mapping);
+        r = body_response(w, reply, mapping);
         if (!r)
                 return NULL;
         good = add_common(a, r);

@@ -6,7 +6,7 @@
 
 #include <microhttpd.h>
 
-#include "payload.h"
+#include "peer.h"
 #include "problem.h"
 #include "web-answer.h"
 #include "web-cors.h"
@@ -24,13 +24,13 @@ typedef struct Answer {
 } Answer;
 
 /* All return NULL when out of memory. */
-struct MHD_Response *answer_payload(const Answer *a, const Payload *payload);
+struct MHD_Response *answer_payload(const Answer *a, const PeerReply *reply);
 struct MHD_Response *answer_problem(const Answer *a, const Problem9457 *p);
 /* Takes the text, which malloc() made, also when this fails. */
 struct MHD_Response *answer_text(const Answer *a, char *text, size_t size);
 struct MHD_Response *answer_static(const Answer *a, const char *text);
-/* What a function said, of which this takes what the body needs; `payload` is what it was read from, and `mapping`, which
+/* What a function said, of which this takes what the body needs; `reply` is what it was read from, and `mapping`, which
  * is then the answer's, what payload_map() gave of it. */
-struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const Payload *payload, void *mapping);
+struct MHD_Response *answer_web(const Answer *a, WebAnswer *w, const PeerReply *reply, void *mapping);
 /* To the question whether that method and those headers (NULL: none) may be sent. */
 struct MHD_Response *answer_preflight(const Answer *a, const char *method, const char *headers);

@@ -211,7 +211,7 @@ void request_answer_web(Request *q, const PeerReply *reply) {
         request_finish(q, r == -EBADMSG ? SAND_ERROR_FUNCTION_FAILED : OUTCOME_OK);
         if (r >= 0 && w.status > 0) {
                 http_hold(q->connection, reply->payload.size);
-                http_answer(q->connection, w.status, answer_web(&a, &w, &reply->payload, mapping));
+                http_answer(q->connection, w.status, answer_web(&a, &w, reply, mapping));
                 return;
         }
         if (mapping)

@@ -120,7 +120,7 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
         a.content_type = reply->content_type;
         a.run_usec = reply->wall_usec;
         http_hold(q->connection, reply->payload.size);
-        http_answer(q->connection, MHD_HTTP_OK, answer_payload(&a, &reply->payload));
+        http_answer(q->connection, MHD_HTTP_OK, answer_payload(&a, reply));
 }
 
 /* ---- the header ---- */

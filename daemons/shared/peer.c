@@ -3,51 +3,69 @@
 /* A peer is a queue of waiting calls and at most one connection ("link") that takes new ones; links that
  * were told to go away live on beside it until their last answer.
  *
- * At most once rests on knowing what was written. Calls wait here, not in sd-bus, until the machine has
- * authenticated us. A call given to sd-bus was written, unless it is among the last N given, where N is
- * what sd-bus still has in its write queue when the connection ends: a message cut short is none. */
+ * At most once rests on knowing what was written. Calls wait here until the machine has authenticated us. A call that
+ * was given to the wire was written if its last byte was: a message cut short is none. Each call keeps what it says
+ * until its answer is there, so that what was not written is said again on the next connection.
+ *
+ * One call alone is sent at once. Where several are under way, those of one turn of the loop leave together. */
 
 #include "peer.h"
 
 #include <assert.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "macro.h"
 #include "protocol.h"
+#include "wire.h"
 
 #define TRIES_MAX 5U
 #define RETRY_MIN_USEC (10 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (1 * USEC_PER_SEC)
 #define CALLS_MAX 65536U
-/* Messages that one turn of the loop takes from a connection at most. */
-#define DRAIN_MAX 64U
+#define SERIALS 256U /* a table's size */
 
 #define LOST_EACH_TIME "The application's machine ended the connection each time before it took the event."
 
 typedef struct Link {
+        Wire wire;
         Peer *peer;
-        sd_bus *bus;
-        sd_bus_slot *filter;
-        sd_event_source *drain;
-        bool ready, going_away, lost;
-        uint64_t given;   /* calls given to sd-bus; they are numbered from 1 */
-        uint64_t written; /* when lost: the calls up to this number left the process */
+        sd_event_source *io, *flush;
+        bool ready, going_away, lost, gather;
+        uint64_t given;     /* bytes given to the wire */
+        uint64_t written;   /* when lost: those of them that left the process */
         unsigned n_calls;
+        PeerCall *by_serial[SERIALS];
         struct Link *prev, *next;
 } Link;
+
+struct PeerMessage {
+        unsigned n_ref;
+        WireMessage wire;
+};
 
 struct PeerCall {
         Peer *peer;
         Link *link;              /* NULL: it waits */
-        sd_bus_message *message; /* NULL once it is known to be written */
-        sd_bus_slot *slot;
         peer_handler_t handler;
         void *userdata;
-        uint64_t expires, number;
+        uint64_t expires;
+        uint32_t serial;
+        uint64_t end;            /* where it ends among the bytes given */
         unsigned tries;
         PeerCall *prev, *next;   /* in peer->waiting or peer->given */
+        PeerCall *same_serial;   /* in link->by_serial */
+
+        const char *target, *execution, *content_type;
+        const char **headers;
+        size_t n_headers;        /* pairs */
+        uint64_t deadline;
+        const void *data;
+        size_t size;
+        int memfd;               /* in place of the data; -EBADF: none */
+        char text[];             /* what the above point to */
 };
 
 typedef struct CallList {
@@ -59,7 +77,6 @@ struct Peer {
         sd_event *event;
         char *path;
         Link *links, *current;
-        sd_bus *builder; /* the newest connection, perhaps closed: what messages are made on */
         CallList waiting, given;
         unsigned n_calls;
         unsigned failures; /* connections in a row that ended before they were ready */
@@ -96,7 +113,6 @@ static Peer *peer_unref(Peer *p) {
         assert(!p->links && !p->waiting.head && !p->given.head);
         sd_event_source_disable_unref(p->retry);
         sd_event_source_disable_unref(p->expiry);
-        sd_bus_unref(p->builder);
         sd_event_unref(p->event);
         free(p->path);
         free(p);
@@ -126,24 +142,31 @@ static void link_free(Link *l) {
         if (l->next)
                 l->next->prev = l->prev;
 
-        sd_event_source_disable_unref(l->drain);
-        sd_bus_slot_unref(l->filter);
-        sd_bus_detach_event(l->bus);
-        sd_bus_close_unref(l->bus);
+        sd_event_source_disable_unref(l->flush);
+        sd_event_source_disable_unref(l->io);
+        wire_done(&l->wire);
         free(l);
 }
 
 static void link_maybe_close(Link *l) {
-        /* A lost link is freed when sd-bus reports the end, after it failed every call. */
+        /* A lost one is freed by whoever found that it is. */
         if (l->going_away && !l->lost && l->n_calls == 0)
                 link_free(l);
+}
+
+static PeerCall **link_slot(Link *l, uint32_t serial) {
+        PeerCall **c = l->by_serial + serial % SERIALS;
+
+        while (*c && (*c)->serial != serial)
+                c = &(*c)->same_serial;
+        return c;
 }
 
 /* Takes the call off its link; the link may be gone afterwards. */
 static void call_leave_link(PeerCall *c) {
         Link *l = TAKE_PTR(c->link);
 
-        c->slot = sd_bus_slot_unref(c->slot);
+        *link_slot(l, c->serial) = c->same_serial;
         l->n_calls--;
         link_maybe_close(l);
 }
@@ -158,7 +181,8 @@ static void call_unlink(PeerCall *c) {
 }
 
 static void call_free(PeerCall *c) {
-        sd_bus_message_unref(c->message);
+        safe_close(c->memfd);
+        free(c->headers);
         free(c);
 }
 
@@ -181,52 +205,79 @@ static void call_fail(PeerCall *c, SandError error, const char *message) {
         call_finish(c, &reply);
 }
 
-static int reply_read_success(sd_bus_message *m, PeerReply *ret) {
-        int r;
+PeerMessage *peer_message_ref(PeerMessage *m) {
+        m->n_ref++;
+        return m;
+}
 
-        r = sd_bus_message_read(m, "s(ttt)", &ret->content_type, &ret->wall_usec, &ret->cpu_usec,
-                                &ret->peak_bytes);
-        if (r < 0)
-                return r;
-        r = payload_read(m, UINT64_MAX, &ret->payload);
-        if (r < 0)
-                return r;
+PeerMessage *peer_message_unref(PeerMessage *m) {
+        if (m && --m->n_ref == 0) {
+                wire_message_done(&m->wire);
+                free(m);
+        }
+        return NULL;
+}
+
+static void read_usage(WireReader *r, PeerReply *ret) {
+        (void) wire_read_align(r, 8);
+        (void) wire_read_u64(r, &ret->wall_usec);
+        (void) wire_read_u64(r, &ret->cpu_usec);
+        (void) wire_read_u64(r, &ret->peak_bytes);
+}
+
+static int reply_read_success(const WireMessage *m, PeerReply *ret) {
+        WireReader r;
+
+        if (!streq(m->signature, SAND_REPLY_FULL_SIGNATURE))
+                return -EBADMSG;
+        wire_reader_init(&r, m);
+        (void) wire_read_string(&r, &ret->content_type);
+        read_usage(&r, ret);
+        (void) wire_read_payload_raw(&r, UINT64_MAX, &ret->payload.data, &ret->payload.size, &ret->payload.fd);
+        if (wire_read_end(&r) < 0)
+                return -EBADMSG;
         ret->error = _SAND_ERROR_INVALID;
         return 0;
 }
 
-static void reply_read_error(sd_bus_message *m, PeerReply *ret) {
-        const sd_bus_error *e = sd_bus_message_get_error(m);
+static void reply_read_error(const WireMessage *m, PeerReply *ret) {
+        PeerReply full = *ret;
+        WireReader r;
 
-        ret->error = sand_error_from_name(e->name);
+        ret->error = sand_error_from_name(m->error);
         if (ret->error == _SAND_ERROR_INVALID)
                 ret->error = SAND_ERROR_UNAVAILABLE;
-        ret->message = strempty(e->message);
+        ret->message = "";
         ret->error_class = sand_error_info(ret->error)->name;
         ret->cause = "";
-        if (!sd_bus_message_has_signature(m, SAND_ERROR_FULL_SIGNATURE))
+        wire_reader_init(&r, m);
+        if (*m->signature != 's' || wire_read_string(&r, &ret->message) < 0 ||
+            !streq(m->signature, SAND_ERROR_FULL_SIGNATURE))
                 return;
-        (void) sd_bus_message_rewind(m, true);
-        (void) sd_bus_message_read(m, SAND_ERROR_FULL_SIGNATURE, &ret->message, &ret->error_class,
-                                   &ret->cause, &ret->wall_usec, &ret->cpu_usec, &ret->peak_bytes);
-        if (isempty(ret->error_class))
-                ret->error_class = sand_error_info(ret->error)->name;
+        (void) wire_read_string(&r, &full.error_class);
+        (void) wire_read_string(&r, &full.cause);
+        read_usage(&r, &full);
+        if (wire_read_end(&r) < 0)
+                return;
+        full.error = ret->error;
+        full.message = ret->message;
+        if (isempty(full.error_class))
+                full.error_class = ret->error_class;
+        *ret = full;
 }
 
 static int peer_connect(Peer *p);
 static int peer_retry_later(Peer *p);
 static int peer_watch_expiry(Peer *p, uint64_t expires);
+static void link_end_soon(Link *l);
 static void peer_count_failure(Peer *p, const char *message);
 
-/* No more calls for this link. What sd-bus had not written yet is noted while that can be asked. */
+/* No more calls for this link. */
 static void link_mark_lost(Link *l) {
-        uint64_t queued = 0;
-
         if (l->lost)
                 return;
         l->lost = true;
-        (void) sd_bus_get_n_queued_write(l->bus, &queued);
-        l->written = usec_sub(l->given, queued);
+        l->written = usec_sub(l->given, l->wire.queued);
         if (l->peer->current == l)
                 l->peer->current = NULL;
 }
@@ -240,166 +291,102 @@ static void call_wait_again(PeerCall *c) {
         (void) peer_watch_expiry(c->peer, c->expires);
 }
 
-/* sd-bus takes one message a turn of the loop. Where more calls are out, more answers are likely to be there. */
-static int on_drain(sd_event_source *s, void *userdata) {
-        sd_bus *bus = sd_bus_ref(((Link *) userdata)->bus); /* the link may end by what it is told */
+static void on_reply(Link *l, PeerMessage *m) {
+        PeerCall *c = *link_slot(l, m->wire.reply_serial);
+        PeerReply reply = { .error = SAND_ERROR_CRASHED, .payload = PAYLOAD_EMPTY, .message_of = m };
 
-        for (unsigned i = 0; i < DRAIN_MAX; i++)
-                if (sd_bus_process(bus, NULL) <= 0)
-                        break;
-        sd_bus_unref(bus);
-        return 0;
-}
-
-static void link_drain_soon(Link *l) {
-        if (l->n_calls > 1)
-                (void) sd_event_source_set_enabled(l->drain, SD_EVENT_ONESHOT);
-}
-
-static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        PeerCall *c = userdata;
-        Link *l = c->link;
-        PeerReply reply = { .error = SAND_ERROR_CRASHED, .payload = PAYLOAD_EMPTY };
-
-        link_drain_soon(l);
-        if (!sd_bus_message_is_method_error(m, NULL)) {
-                if (reply_read_success(m, &reply) < 0) {
-                        call_fail(c, SAND_ERROR_CRASHED, "The application's machine sent an answer that does not parse.");
-                        return 0;
-                }
-                call_finish(c, &reply);
-                payload_done(&reply.payload);
-                return 0;
+        if (!c)
+                return; /* nobody waits for it any more */
+        if (m->wire.type == WIRE_ERROR)
+                reply_read_error(&m->wire, &reply);
+        else if (reply_read_success(&m->wire, &reply) < 0) {
+                call_fail(c, SAND_ERROR_CRASHED, "The application's machine sent an answer that does not parse.");
+                return;
         }
-
-        if (sd_bus_is_open(l->bus) <= 0) {
-                link_mark_lost(l);
-                if (c->message && c->number > l->written)
-                        call_wait_again(c);
-                else
-                        call_fail(c, SAND_ERROR_CRASHED,
-                                  "The application's machine ended while it had the event.");
-                return 0;
-        }
-        /* sd-bus says NoReply for its own timeout, too. */
-        if (sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY) && now_usec() >= c->expires) {
-                call_fail(c, SAND_ERROR_TIMEOUT, "The application's machine did not answer in time.");
-                return 0;
-        }
-        reply_read_error(m, &reply);
         call_finish(c, &reply);
-        return 0;
 }
 
-/* Appends the arguments of Invoke from one message to another. sd_bus_message_copy() of the payload would
- * walk it byte by byte. */
-static int message_copy_invoke(sd_bus_message *to, sd_bus_message *from) {
-        Payload payload = PAYLOAD_EMPTY;
-        int r;
-
-        r = sd_bus_message_rewind(from, true);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < strlen(SAND_INVOKE_SIGNATURE) + 1; i++) {
-                r = sd_bus_message_copy(to, from, false);
-                if (r < 0)
-                        return r;
-        }
-        r = payload_read(from, UINT64_MAX, &payload);
-        if (r < 0)
-                return r;
-        r = payload_append(to, &payload);
-        payload_done(&payload);
-        return r;
+static bool link_has_room(const Link *l, const PeerCall *c) {
+        return l->wire.n_queue < WIRE_QUEUE_MAX && l->wire.queued + WIRE_HEADER_MAX + c->size < WIRE_QUEUE_BYTES_MAX;
 }
 
-/* A sealed message keeps the serial number of the connection that it was made for. */
-static int message_renew(sd_bus *bus, sd_bus_message **m) {
-        sd_bus_message *copy = NULL;
-        int r;
-
-        r = sd_bus_message_new_method_call(bus, &copy, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke");
-        if (r < 0)
-                return r;
-        r = message_copy_invoke(copy, *m);
-        if (r < 0) {
-                sd_bus_message_unref(copy);
-                return r;
-        }
-        sd_bus_message_unref(*m);
-        *m = copy;
-        return 0;
-}
-
-/* Gives a waiting call to sd-bus. On failure it waits on. */
+/* Gives a waiting call to the wire. On failure it waits on. */
 static int call_give(PeerCall *c, Link *l) {
-        uint64_t now = now_usec(), queued = 0;
+        WireWriter out;
+        uint64_t end;
         int r;
 
-        if (c->number > 0) {
-                r = message_renew(l->bus, &c->message);
-                if (r < 0)
-                        return r;
-        }
-        c->number = l->given + 1;
-        r = sd_bus_call_async(l->bus, &c->slot, c->message, on_reply, c,
-                              MAX(usec_sub(c->expires, now), USEC_PER_MSEC));
+        l->gather = c->peer->n_calls > 1;
+        wire_call(&l->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", SAND_INVOKE_FULL_SIGNATURE, c->memfd >= 0);
+        wire_put_string(&out, c->target);
+        wire_put_string(&out, c->execution);
+        wire_put_u64(&out, c->deadline);
+        wire_put_string(&out, c->content_type);
+        wire_put_headers(&out, c->headers, c->n_headers);
+        if (c->memfd >= 0)
+                wire_put_memfd(&out, c->memfd);
+        else
+                wire_put_payload(&out, c->data, c->size);
+        c->serial = out.serial;
+        end = l->given + out.size + out.payload_size;
+        r = wire_send(&l->wire, &out);
         if (r < 0)
                 return r;
 
         list_remove(&c->peer->waiting, c);
         list_append(&c->peer->given, c);
         c->link = l;
-        l->given++;
+        c->end = l->given = end;
+        c->same_serial = l->by_serial[c->serial % SERIALS];
+        l->by_serial[c->serial % SERIALS] = c;
         l->n_calls++;
-        (void) sd_bus_get_n_queued_write(l->bus, &queued);
-        if (queued == 0)
-                c->message = sd_bus_message_unref(c->message);
-        return 0;
+        return peer_watch_expiry(c->peer, c->expires);
 }
 
 /* The connection does not take this call: it waits for the next one, or the call itself is at fault. */
-static int call_give_failed(PeerCall *c, Link *l, int error) {
-        if (sd_bus_is_open(l->bus) > 0) {
-                call_fail(c, SAND_ERROR_UNAVAILABLE,
-                          error == -EOPNOTSUPP ? "The application's machine takes no descriptors."
-                                               : "The event could not be sent to the application's machine.");
-                return 0;
+static void call_give_failed(PeerCall *c, Link *l, int error) {
+        if (error == -EMSGSIZE || error == -ENOMEM || error == -EMFILE) {
+                call_fail(c, SAND_ERROR_UNAVAILABLE, "The event could not be sent to the application's machine.");
+                return;
         }
         c->tries++;
-        link_mark_lost(l);
-        return peer_retry_later(l->peer);
+        link_end_soon(l);
 }
 
 static void peer_flush(Peer *p) {
         _cleanup_(peer_unrefp) Peer *ref = peer_ref(p);
 
-        while (ref->current && ref->current->ready && ref->waiting.head) {
+        while (ref->current && ref->current->ready && ref->waiting.head &&
+               link_has_room(ref->current, ref->waiting.head)) {
                 Link *l = ref->current;
                 PeerCall *c = ref->waiting.head;
                 int r;
 
                 r = call_give(c, l);
                 if (r < 0)
-                        (void) call_give_failed(c, l, r);
+                        call_give_failed(c, l, r);
         }
 }
 
-/* Fails the waiting calls that `which` picks. */
-static void peer_fail_waiting(Peer *p, bool (*which)(const PeerCall *c), SandError error, const char *message) {
+/* Fails the calls of a list that `which` picks. */
+static void peer_fail(Peer *p, CallList *list, bool (*which)(const PeerCall *c), SandError error, const char *message) {
         _cleanup_(peer_unrefp) Peer *ref = peer_ref(p);
         bool again = true;
 
         /* A handler may cancel any other call: begin anew after each. */
         while (again) {
                 again = false;
-                for (PeerCall *c = ref->waiting.head; c; c = c->next)
+                for (PeerCall *c = list->head; c; c = c->next)
                         if (!which || which(c)) {
                                 call_fail(c, error, message);
                                 again = true;
                                 break;
                         }
         }
+}
+
+static void peer_fail_waiting(Peer *p, bool (*which)(const PeerCall *c), SandError error, const char *message) {
+        peer_fail(p, &p->waiting, which, error, message);
 }
 
 static bool call_has_no_tries(const PeerCall *c) {
@@ -410,11 +397,33 @@ static bool call_is_expired(const PeerCall *c) {
         return c->expires <= now_usec();
 }
 
+/* What was written is lost with it, the other calls wait again. */
+static void link_fail_calls(Link *l) {
+        _cleanup_(peer_unrefp) Peer *p = peer_ref(l->peer);
+        PeerCall *c = p->given.head;
+
+        while (c)
+                if (c->link != l)
+                        c = c->next;
+                else {
+                        if (c->end > l->written)
+                                call_wait_again(c);
+                        else
+                                call_fail(c, SAND_ERROR_CRASHED, "The application's machine ended while it had the event.");
+                        if (peer_is_freed(p))
+                                return;
+                        c = p->given.head; /* a handler may cancel any other call */
+                }
+}
+
 static void link_ended(Link *l) {
         _cleanup_(peer_unrefp) Peer *p = peer_ref(l->peer);
         bool ready = l->ready, was_current = p->current == l;
 
         link_mark_lost(l);
+        link_fail_calls(l);
+        if (peer_is_freed(p))
+                return;
         link_free(l);
         if (was_current && !ready)
                 peer_count_failure(p, LOST_EACH_TIME);
@@ -428,28 +437,99 @@ static void link_ended(Link *l) {
                 (void) peer_retry_later(p);
 }
 
-static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error) {
-        Link *l = userdata;
-        Peer *p = l->peer;
+static void on_message(Link *l, PeerMessage *m) {
+        const WireMessage *w = &m->wire;
 
-        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Local", "Connected")) {
+        if (w->type == WIRE_REPLY || w->type == WIRE_ERROR)
+                on_reply(l, m);
+        else if (w->type == WIRE_SIGNAL && streq(w->interface, SAND_APP_INTERFACE) && streq(w->member, "GoAway")) {
+                l->going_away = true;
+                if (l->peer->current == l)
+                        l->peer->current = NULL;
+                link_maybe_close(l);
+        } else
+                (void) wire_refuse(&l->wire, w);
+}
+
+/* One message. 1: look for another one; 0: there is none now; negative: the connection is over. */
+static int link_receive(Link *l) {
+        PeerMessage *m = calloc(1, sizeof(PeerMessage));
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        m->n_ref = 1;
+        r = wire_receive(&l->wire, USEC_INFINITY, &m->wire);
+        if (r > 0)
+                on_message(l, m);
+        (void) peer_message_unref(m);
+        return r > 0 ? 1 : r == -EAGAIN ? 0 : r < 0 ? r : -ECONNRESET;
+}
+
+static void link_watch(Link *l) {
+        (void) sd_event_source_set_io_events(l->io, EPOLLIN | (l->wire.blocked ? EPOLLOUT : 0U));
+}
+
+/* Whether what handlers did has left it. */
+static bool peer_has_link(const Peer *p, const Link *link) {
+        for (const Link *l = p->links; l; l = l->next)
+                if (l == link)
+                        return true;
+        return false;
+}
+
+static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Link *l = userdata;
+        _cleanup_(peer_unrefp) Peer *p = peer_ref(l->peer);
+        int r = 0;
+
+        if (l->lost)
+                r = -ECONNRESET;
+        if (r >= 0 && revents & EPOLLOUT) {
+                r = wire_flush(&l->wire);
+                link_watch(l);
+                if (r >= 0)
+                        peer_flush(p);
+        }
+        while (r >= 0 && peer_has_link(p, l)) {
+                r = link_receive(l);
+                if (r == 0 || !peer_has_link(p, l) || !wire_has_message(&l->wire))
+                        break;
+        }
+        if (!peer_has_link(p, l))
+                return 0;
+        if (r < 0)
+                link_ended(l);
+        else if (!l->ready && l->wire.answered) {
                 l->ready = true;
                 p->failures = 0;
-                peer_flush(p);
-                return 1;
-        }
-        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus.Local", "Disconnected")) {
-                link_ended(l);
-                return 1;
-        }
-        if (sd_bus_message_is_signal(m, SAND_APP_INTERFACE, "GoAway")) {
-                l->going_away = true;
                 if (p->current == l)
-                        p->current = NULL;
-                link_maybe_close(l);
-                return 1;
+                        peer_flush(p);
         }
         return 0;
+}
+
+static int on_flush(sd_event_source *s, void *userdata) {
+        Link *l = userdata;
+
+        if (l->lost || wire_flush(&l->wire) < 0)
+                link_ended(l);
+        else {
+                link_watch(l);
+                peer_flush(l->peer);
+        }
+        return 0;
+}
+
+static void on_queued(Wire *w) {
+        Link *l = (Link *) (void *) w; /* it begins with it */
+        (void) sd_event_source_set_enabled(l->flush, SD_EVENT_ONESHOT);
+}
+
+/* From the loop, as its end runs handlers. */
+static void link_end_soon(Link *l) {
+        link_mark_lost(l);
+        (void) sd_event_source_set_enabled(l->flush, SD_EVENT_ONESHOT);
 }
 
 static int connect_socket(const char *path) {
@@ -468,37 +548,20 @@ static int connect_socket(const char *path) {
 }
 
 static int link_setup(Link *l, int *fd) {
+        sd_event *event = l->peer->event;
         int r;
 
-        r = sd_bus_new(&l->bus);
+        r = wire_init_client(&l->wire, TAKE_FD(*fd), on_queued);
         if (r < 0)
                 return r;
-        r = sd_bus_set_fd(l->bus, *fd, *fd);
+        l->wire.gather = &l->gather;
+        r = sd_event_add_io(event, &l->io, l->wire.fd, EPOLLIN, on_io, l);
         if (r < 0)
                 return r;
-        TAKE_FD(*fd);
-        r = sd_bus_set_anonymous(l->bus, true);
+        r = sd_event_add_defer(event, &l->flush, on_flush, l);
         if (r < 0)
                 return r;
-        r = sd_bus_negotiate_fds(l->bus, true);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_connected_signal(l->bus, true);
-        if (r < 0)
-                return r;
-        r = sd_bus_add_filter(l->bus, &l->filter, on_message, l);
-        if (r < 0)
-                return r;
-        r = sd_bus_start(l->bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_attach_event(l->bus, l->peer->event, SD_EVENT_PRIORITY_NORMAL);
-        if (r < 0)
-                return r;
-        r = sd_event_add_defer(l->peer->event, &l->drain, on_drain, l);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_enabled(l->drain, SD_EVENT_OFF);
+        return sd_event_source_set_enabled(l->flush, SD_EVENT_OFF);
 }
 
 /* A new link, or the reason why there is none. -EAGAIN: try again later; the socket's backlog is full, or
@@ -523,10 +586,6 @@ static int peer_connect(Peer *p) {
         p->links = l;
 
         r = link_setup(l, &fd);
-        if (l->bus) {
-                sd_bus_unref(p->builder);
-                p->builder = sd_bus_ref(l->bus);
-        }
         if (r < 0) {
                 link_free(l);
                 return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN ? -EAGAIN : r;
@@ -593,7 +652,6 @@ static int peer_retry_later(Peer *p) {
 
 static int on_expiry(sd_event_source *s, uint64_t usec, void *userdata);
 
-/* Calls that wait have no timer of sd-bus's. */
 static int peer_watch_expiry(Peer *p, uint64_t expires) {
         uint64_t armed;
 
@@ -607,9 +665,12 @@ static int on_expiry(sd_event_source *s, uint64_t usec, void *userdata) {
         _cleanup_(peer_unrefp) Peer *p = peer_ref(userdata);
         uint64_t next = USEC_INFINITY;
 
-        peer_fail_waiting(p, call_is_expired, SAND_ERROR_UNAVAILABLE,
-                          "The application's machine did not start in time.");
+        peer_fail(p, &p->waiting, call_is_expired, SAND_ERROR_UNAVAILABLE,
+                  "The application's machine did not start in time.");
+        peer_fail(p, &p->given, call_is_expired, SAND_ERROR_TIMEOUT, "The application's machine did not answer in time.");
         for (PeerCall *c = p->waiting.head; c; c = c->next)
+                next = MIN(next, c->expires);
+        for (PeerCall *c = p->given.head; c; c = c->next)
                 next = MIN(next, c->expires);
         if (next != USEC_INFINITY)
                 (void) peer_watch_expiry(p, next);
@@ -657,38 +718,50 @@ Peer *peer_free(Peer *p) {
         return peer_unref(p);
 }
 
-static int append_headers(sd_bus_message *m, const char *const *headers) {
-        int r;
+static const char *take_text(char **room, const char *s) {
+        char *copy = *room;
 
-        r = sd_bus_message_open_container(m, 'a', "{ss}");
-        if (r < 0)
-                return r;
-        for (size_t i = 0; headers && headers[i]; i += 2) {
-                r = sd_bus_message_append(m, "{ss}", headers[i], headers[i + 1]);
-                if (r < 0)
-                        return r;
-        }
-        return sd_bus_message_close_container(m);
+        *room = stpcpy(copy, strempty(s)) + 1;
+        return copy;
 }
 
-static int request_to_message(Peer *p, const PeerRequest *q, sd_bus_message **ret) {
-        sd_bus_message *m = NULL;
-        int r;
+static size_t text_size(const char *s) {
+        return strlen(strempty(s)) + 1;
+}
 
-        r = sd_bus_message_new_method_call(p->builder, &m, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append(m, SAND_INVOKE_SIGNATURE, q->target, strempty(q->execution), q->deadline,
-                                  strempty(q->content_type));
-        if (r >= 0)
-                r = append_headers(m, q->headers);
-        if (r >= 0)
-                r = payload_append_bytes(m, q->data, q->size);
-        if (r < 0) {
-                sd_bus_message_unref(m);
+/* A call with a copy of all that it says. */
+static int call_new(const PeerRequest *q, PeerCall **ret) {
+        bool large = q->size >= SAND_MEMFD_THRESHOLD;
+        size_t size = text_size(q->target) + text_size(q->execution) + text_size(q->content_type) + (large ? 0 : q->size);
+        size_t n = 0;
+        PeerCall *c;
+        char *room;
+
+        for (; q->headers && q->headers[n]; n++)
+                size += text_size(q->headers[n]);
+        c = malloc(sizeof(PeerCall) + size);
+        if (!c)
+                return -ENOMEM;
+        *c = (PeerCall) {
+                .deadline = q->deadline,
+                .n_headers = n / 2,
+                .headers = n > 0 ? calloc(n, sizeof(char *)) : NULL,
+                .data = c->text,
+                .size = q->size,
+                .memfd = large ? wire_memfd_new(q->data, q->size) : -EBADF,
+        };
+        if ((n > 0 && !c->headers) || (large && c->memfd < 0)) {
+                int r = large && c->memfd < 0 ? c->memfd : -ENOMEM;
+                call_free(c);
                 return r;
         }
-        *ret = m;
+        room = large || q->size == 0 ? c->text : mempcpy(c->text, q->data, q->size);
+        c->target = take_text(&room, q->target);
+        c->execution = take_text(&room, q->execution);
+        c->content_type = take_text(&room, q->content_type);
+        for (size_t i = 0; i < n; i++)
+                c->headers[i] = take_text(&room, q->headers[i]);
+        *ret = c;
         return 0;
 }
 
@@ -703,7 +776,7 @@ static int peer_ready_for_calls(Peer *p) {
         if (p->current || timer_is_armed(p->retry))
                 return 0;
         r = peer_connect(p);
-        if (r == -EAGAIN && p->builder) {
+        if (r == -EAGAIN) {
                 p->failures++;
                 r = peer_retry_later(p);
                 return r < 0 ? r : 1;
@@ -712,6 +785,7 @@ static int peer_ready_for_calls(Peer *p) {
 }
 
 int peer_invoke(Peer *p, const PeerRequest *request, peer_handler_t handler, void *userdata, PeerCall **ret) {
+        unsigned tries;
         PeerCall *c;
         int r;
 
@@ -722,31 +796,27 @@ int peer_invoke(Peer *p, const PeerRequest *request, peer_handler_t handler, voi
         r = peer_ready_for_calls(p);
         if (r < 0)
                 return r;
-        c = calloc(1, sizeof(PeerCall));
-        if (!c)
-                return -ENOMEM;
+        tries = (unsigned) r;
+        r = call_new(request, &c);
+        if (r < 0)
+                return r;
         c->peer = p;
-        c->tries = (unsigned) r;
+        c->tries = tries;
         c->handler = handler;
         c->userdata = userdata;
         c->expires = usec_add(now_usec(), request->timeout_usec);
-        r = request_to_message(p, request, &c->message);
-        if (r < 0) {
-                call_free(c);
-                return r;
-        }
         list_append(&p->waiting, c);
         p->n_calls++;
 
-        if (p->current && p->current->ready && p->waiting.head == c) {
+        r = 0;
+        if (p->current && p->current->ready && p->waiting.head == c && link_has_room(p->current, c)) {
                 r = call_give(c, p->current);
-                if (r < 0 && sd_bus_is_open(p->current->bus) <= 0) {
+                if (r < 0 && r != -EMSGSIZE && r != -ENOMEM && r != -EMFILE) {
                         c->tries++;
-                        link_mark_lost(p->current);
-                        r = peer_retry_later(p);
+                        link_end_soon(p->current);
+                        r = 0;
                 }
-        } else
-                r = 0;
+        }
         if (r >= 0 && !c->link)
                 r = peer_watch_expiry(p, c->expires);
         if (r < 0) {

@@ -6,7 +6,6 @@
  * machine went away is sent on the next connection; one that was sent and lost its connection without an
  * answer is reported as Crashed. */
 
-#include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
 #include "error.h"
@@ -15,13 +14,19 @@
 typedef struct Peer Peer;
 typedef struct PeerCall PeerCall;
 
+/* A message, for who keeps what points into it. */
+typedef struct PeerMessage PeerMessage;
+PeerMessage *peer_message_ref(PeerMessage *m);
+PeerMessage *peer_message_unref(PeerMessage *m);
+
 typedef struct PeerReply {
         SandError error;         /* _SAND_ERROR_INVALID: success */
         const char *message;     /* all strings: valid during the callback; NULL unless error */
         const char *error_class; /* the function's own name for it, else the vocabulary's */
         const char *cause;       /* may be empty */
         const char *content_type; /* success only */
-        Payload payload;          /* success only; borrowed */
+        Payload payload;          /* success only; the message's */
+        PeerMessage *message_of;  /* NULL: it did not come by one */
         uint64_t wall_usec, cpu_usec, peak_bytes; /* 0: not known */
 } PeerReply;
 

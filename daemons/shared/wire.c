@@ -72,6 +72,17 @@ void wire_init(Wire *w, int fd) {
         w->gather = NULL;
 }
 
+int wire_init_client(Wire *w, int fd, void (*on_queued)(Wire *w)) {
+        struct iovec iov = { (void *) auth_lines, sizeof(auth_lines) - 1 }, *p = &iov;
+        size_t n = 1;
+        int none = -EBADF;
+
+        wire_init(w, fd);
+        w->nonblocking = w->authenticated = true;
+        w->on_queued = on_queued;
+        return wire_send_some(fd, &p, &n, &none, MSG_DONTWAIT);
+}
+
 static void release_buffer(Wire *w) {
         free(w->buffer);
         w->buffer = NULL;

@@ -90,6 +90,9 @@ void wire_init(Wire *w, int fd);
  * ANONYMOUS are both taken, and no identity is looked at. What answers the client's lines goes out at once where the
  * client waits for it, else with the first message or wire_flush(). `id` is borrowed, of WIRE_ID_LENGTH. */
 void wire_init_server(Wire *w, int fd, const char *id, void (*on_queued)(Wire *w));
+/* A client for a loop likewise. Its lines go out now: 0 or -errno. What is sent before they are answered (`answered`)
+ * may be read by nobody. */
+int wire_init_client(Wire *w, int fd, void (*on_queued)(Wire *w));
 void wire_done(Wire *w);
 
 /* Waits for one message. `deadline` is CLOCK_MONOTONIC usec, USEC_INFINITY for none.
