@@ -28,7 +28,7 @@ unsigned problem_status(const Problem9457 *p) {
         return p->status ?: sand_error_info(p->kind)->http_status ?: 500;
 }
 
-/* Everything else comes through sd-bus, which passes valid UTF-8 only; this makes it certain. */
+/* What a machine says is valid UTF-8 (wire.h), what is quoted of a client need not be. */
 static json_object *text_to_json(const char *s) {
         size_t n = strlen(s), l;
         json_object *o;

@@ -2,8 +2,8 @@
 #pragma once
 
 /* What SAND's programs say to each other. Every channel speaks D-Bus, peer to peer, little endian or
- * big, with descriptor passing. Needs no library: the daemons read it beside sd-bus, workers, libsand and the
- * supervisor's side of its callers and instances beside a small peer of our own (wire.h).
+ * big, with descriptor passing. Needs no library: it is read beside sd-bus where root
+ * controls something, and everywhere else beside a small peer of our own (wire.h).
  *
  * Types: an execution or invocation id is 32 lower-case hex digits; a deadline is an absolute time in
  * microseconds of CLOCK_MONOTONIC (0: none); a payload is a variant that holds `ay`, the bytes, or

@@ -2,7 +2,7 @@
 #pragma once
 
 /* A small D-Bus peer that knows the messages of protocol.h and no others: the client's side of a connection
- * for workers, instances and sand-call, and the supervisor's side of its connections to callers and instances. It needs
+ * for workers, instances, sand-call and peer.c, and the supervisor's side of its connections to callers and instances. It needs
  * libc alone, because what a process has mapped is what each fork pays for; and setting a connection up takes
  * no system call, because there is one for each event.
  *

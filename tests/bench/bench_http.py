@@ -4,8 +4,7 @@ CGI program behind fcgiwrap; and beside the gateway's libmicrohttpd and event lo
 
 Gateway and supervisor are started as `sandctl run` does, on passed sockets, without systemd and without a machine: the
 path of an event is the same as on a host, and nothing else runs beside it. Overhead: the median of one connection less
-that of the same function called on the application's socket by one caller over sd-bus, which is what the gateway does
-for each request. A trigger of the same function (/web) makes an event of payload format 2.0 of the request and reads the
+that of the same function called on the application's socket by one caller over sd-bus. A trigger of the same function (/web) makes an event of payload format 2.0 of the request and reads the
 answer: what that costs is its median less that of /invoke, request by request in turn."""
 
 import json
