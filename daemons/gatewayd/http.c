@@ -556,7 +556,8 @@ static void http_accept(Http *h, int fd, const struct sockaddr *sa, socklen_t si
                 client = TAKE_PTR(h->accepted);
         } else {
                 h->metrics.refused++;
-                say(fd, "503 Service Unavailable", SAND_ERROR_BUSY, "This client has as many connections as others leave it.");
+                if (!h->tls) /* who speaks TLS could not read it */
+                        say(fd, "503 Service Unavailable", SAND_ERROR_BUSY, "This client has as many connections as others leave it.");
                 (void) close(fd);
         }
         (void) http_client_put(&h->clients, client);
