@@ -26,6 +26,12 @@ static int step_classify(Operation *o) {
         return r < 0 ? operation_error_errno(o, r, "read the current version's manifest") : 0;
 }
 
+static int step_done(Operation *o);
+
+/* Of an application whose deployment was not cut off. Whether its socket is to be there is the operator's to say, and for
+ * sand.target to do: systemd is asked nothing for each. */
+static const OperationStep steps_of_whole[] = { step_reload_manager, step_done, NULL };
+
 static int step_furnish(Operation *o) {
         _cleanup_(freep) char *conflict = NULL;
         int r;
@@ -35,6 +41,8 @@ static int step_furnish(Operation *o) {
                 r = app_publish(&o->all->places, o->name, o->version, o->manifest);
         if (conflict)
                 log_error("%s: %s", o->name, conflict);
+        if (!o->first)
+                o->steps = steps_of_whole;
         return r < 0 ? operation_error_errno(o, r, "repair the application") : 0;
 }
 
