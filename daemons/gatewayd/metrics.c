@@ -147,6 +147,7 @@ void http_metrics_add(HttpMetrics *sum, const HttpMetrics *m) {
         sum->connections_total += m->connections_total;
         sum->timed_out += m->timed_out;
         sum->evicted += m->evicted;
+        sum->refused += m->refused;
 }
 
 void metrics_write(FILE *f, const MetricsRow *rows, size_t n_rows, const HttpMetrics *http, size_t n_apps) {

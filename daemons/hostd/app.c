@@ -191,10 +191,9 @@ static int open_folder(const Places *p, const char *name, const char *folder) {
 }
 
 int app_open_bundle(const Places *p, const char *name, const char *version) {
-        char bundle[64];
+        _cleanup_(freep) char *bundle = strndup(version, version_bundle_length(version));
 
-        (void) snprintf(bundle, sizeof(bundle), "%.*s", (int) version_bundle_length(version), version);
-        return open_folder(p, name, bundle);
+        return bundle ? open_folder(p, name, bundle) : -ENOMEM;
 }
 
 int app_layers(const Places *p, const char *name, const char *version, Layers *ret) {

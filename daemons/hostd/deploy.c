@@ -477,12 +477,17 @@ static int step_done(Operation *o) {
         r = o->unchanged ? 0 : version_note_deployed(p, o->name, o->version, o->previous);
         if (r < 0)
                 log_warning_errno(r, "%s: failed to note that version %s serves, ignoring: %m", o->name, o->version);
-        (void) app_set_pending(p, o->name, PENDING_NONE);
         if (o->unchanged)
                 log_info("%s: version %s is deployed already.", o->name, o->version);
         else
                 log_info("%s: version %s is deployed%s%s, for user %u.", o->name, o->version,
                          o->previous ? ", in place of " : "", strempty(o->previous), o->uid);
+        return 0;
+}
+
+/* Nothing of it is left over that a repair would have to remove. */
+static int step_settle(Operation *o) {
+        (void) app_set_pending(&o->all->places, o->name, PENDING_NONE);
         return 0;
 }
 
@@ -550,11 +555,11 @@ static int step_rest_again(Operation *o) {
 
 /* As the version has never served, it goes with those that are outdated. */
 static int step_drop_version(Operation *o) {
-        if (!o->touched || o->first)
-                return 0;
-        if (!o->undo_failed)
-                (void) app_set_pending(&o->all->places, o->name, PENDING_NONE);
-        return step_remove_outdated(o);
+        return !o->touched || o->first ? 0 : step_remove_outdated(o);
+}
+
+static int step_settle_again(Operation *o) {
+        return !o->touched || o->first || o->undo_failed ? 0 : step_settle(o);
 }
 
 static int step_remove_all(Operation *o) {
@@ -566,7 +571,7 @@ static int step_remove_all(Operation *o) {
 
 static const OperationStep deploy_undo[] = {
         step_undo, step_restore, step_reload_manager_again, step_renew_machine_again, step_start_machine_again,
-        step_reload_machine_again, step_rest_again, step_drop_version, step_remove_all, NULL,
+        step_reload_machine_again, step_rest_again, step_drop_version, step_settle_again, step_remove_all, NULL,
 };
 
 /* To read all units anew takes systemd the longer the more applications there are. */
@@ -579,15 +584,15 @@ static const OperationStep deploy_steps[] = {
         step_enable, step_reload_of_loaded, step_start_socket, step_see_units, step_reload_manager, step_network,
         step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare, step_write_override,
         step_activate, step_reload_machine, step_ask_in_use,
-        step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
+        step_done, step_rest, step_remove_outdated, step_settle, step_remove_incoming, NULL,
 };
 
 /* The same, with what is there already. */
 static const OperationStep redeploy_steps[] = {
-        step_lock, step_choose, step_override, step_check_secrets, step_store, step_furnish, step_enable,
-        step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine,
+        step_lock, step_choose, step_override, step_check_secrets, step_check_mounts, step_store, step_furnish,
+        step_enable, step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine,
         step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine, step_ask_in_use,
-        step_done, step_rest, step_remove_outdated, step_remove_incoming, NULL,
+        step_done, step_rest, step_remove_outdated, step_settle, step_remove_incoming, NULL,
 };
 
 int deploy_new(Operations *all, int bundle_fd, const char *name, const char *source, uid_t uid, operation_done_t done,

@@ -83,7 +83,7 @@ static int step_drop_others(Operation *o) {
 
 static const OperationStep repair_steps[] = {
         step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
-        step_reload_machine, step_done, step_drop_others, NULL,
+        step_reload_machine, step_drop_others, step_done, NULL,
 };
 
 static void on_done(Operation *o, void *userdata) {
