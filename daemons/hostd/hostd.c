@@ -37,9 +37,10 @@ static int help(void) {
                "                     more often it did; run by sand-app@.service\n"
                "     --network up    Make or update the network that machines share\n"
                "     --network down  Remove it; both are run by sand-network.service\n"
-               "     --mount=PATH[:rw], --group=GID\n"
-               "                     Mount PATH for the machine that COMMAND starts, for functions\n"
-               "                     of that group; run by sand-app@.service\n\n"
+               "     --mount=PATH[:rw]\n"
+               "                     Mount PATH for the machine that COMMAND starts; run by\n"
+               "                     sand-app@.service\n"
+               "     --group=GID     For functions of this group\n\n"
                "See sand-hostd(8).\n");
         return 0;
 }
