@@ -119,11 +119,10 @@ static int run(int argc, char *argv[]) {
         r = host_new(&h);
         if (r < 0)
                 return r;
-        /* A boot does not wait for repairs; who calls us waits for our name. */
-        (void) sd_notify(false, "READY=1\nSTATUS=Ready");
         r = host_start(h);
         if (r < 0)
                 return r;
+        (void) sd_notify(false, "READY=1\nSTATUS=Ready");
         return host_run(h);
 }
 
