@@ -221,6 +221,7 @@ Instance *instance_free(Instance *i) {
         output_done(&i->output);
         instance_rests(i);
         event_free(i->event);
+        free(i->detail);
         free(i);
         worker_unref(w);
         return NULL;
@@ -282,11 +283,12 @@ static void write_receipt(Instance *i, const char *detail) {
                 .execution = i->execution,
                 .invocation = i->invocation,
                 .result = i->result,
-                .detail = detail,
+                .detail = isempty(detail) ? i->detail : detail,
                 .usage = i->usage,
                 .queued_usec = i->queued_usec,
         });
         i->result = NULL;
+        free(TAKE_PTR(i->detail));
 }
 
 /* The caller has its answer, good or bad. */
@@ -411,6 +413,12 @@ static const char *forward_error(Instance *i, const WireMessage *m) {
         if (failure.kind == SAND_ERROR_FUNCTION_FAILED && i->worker->spec->runtime == RUNTIME_EXEC && was_oom(i))
                 failure.kind = SAND_ERROR_OUT_OF_MEMORY; /* of the program, not of the instance that started it */
         event_fail(i->event, &failure, &i->usage);
+        free(i->detail);
+        if (asprintf(&i->detail, "%s%s%s", strempty(failure.error), isempty(failure.error) ? "" : ": ",
+                     strempty(failure.message)) < 0)
+                i->detail = NULL;
+        else
+                i->detail[strcspn(i->detail, "\n")] = 0; /* an entry is a line */
         return sand_error_info(failure.kind)->name;
 }
 

@@ -40,6 +40,7 @@ struct Instance {
         uint64_t served;
         uint64_t closed_usec;   /* of ENDED: when the socket was closed; 0: not yet */
         const char *result;     /* of the last event, for its receipt: "ok" or an error's name */
+        char *detail;           /* of a failure that it told, likewise */
         Usage usage;
 };
 

@@ -12,6 +12,7 @@
 #include "function.h"
 #include "log.h"
 #include "protocol.h"
+#include "text.h"
 
 /* After an answer the caller runs first; then what it left behind is put away, but not in the middle of the next event
  * if that is over soon: forks take the supervisor's time. */
@@ -596,6 +597,7 @@ void supervisor_log_receipt(Supervisor *s, const Receipt *r) {
         (void) snprintf(message, sizeof(message), "%s: %.3f ms, CPU %.3f ms, peak %.1f MiB%s%s", r->result,
                         (double) r->usage.wall_usec / 1000, (double) r->usage.cpu_usec / 1000,
                         (double) r->usage.peak_bytes / (1024 * 1024), isempty(r->detail) ? "" : ": ", strempty(r->detail));
+        text_make_printable(message); /* it may have been cut within a character */
         (void) snprintf(wall, sizeof(wall), "%llu", (unsigned long long) r->usage.wall_usec);
         (void) snprintf(cpu, sizeof(cpu), "%llu", (unsigned long long) r->usage.cpu_usec);
         (void) snprintf(peak, sizeof(peak), "%llu", (unsigned long long) r->usage.peak_bytes);
