@@ -307,7 +307,9 @@ static void on_reply(Link *l, PeerMessage *m) {
 }
 
 static bool link_has_room(const Link *l, const PeerCall *c) {
-        return l->wire.n_queue < WIRE_QUEUE_MAX && l->wire.queued + WIRE_HEADER_MAX + c->size < WIRE_QUEUE_BYTES_MAX;
+        size_t size = WIRE_HEADER_MAX + (c->memfd >= 0 ? 0 : c->size); /* a memfd goes as it is */
+
+        return l->wire.n_queue < WIRE_QUEUE_MAX && l->wire.queued + size < WIRE_QUEUE_BYTES_MAX;
 }
 
 /* Gives a waiting call to the wire. On failure it waits on. */

@@ -172,7 +172,7 @@ static void test_echo(void **state) {
 
 static void test_memfd_both_ways(void **state) {
         Fixture *f = *state;
-        size_t n = 3 * 1024 * 1024;
+        size_t n = SAND_PAYLOAD_HARD_MAX;
         _cleanup_(freep) char *bytes = malloc(n + 1);
         Outcome o;
 
