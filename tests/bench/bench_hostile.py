@@ -3,7 +3,8 @@
 open loop, each tenth time on a connection of its own; first alone, then beside each attack, which comes from another
 address of the loopback network.
 
-p99, times: of the honest client, against it alone in the same run. CPU: the gateway's, of one. RSS: the most that the gateway had while it was under
+p99, times: of the honest client, against it alone in the same run. Control: the same while the attack is upon an nginx of the
+same machine, for attacker and neighbours share its CPUs; times control: what is left for the gateway to answer for. CPU: the gateway's, of one. RSS: the most that the gateway had while it was under
 attack, PSS at its end. Ended after: from an attacker's connection to its end by the gateway, the median; first words: the
 status that most of them were told."""
 
@@ -20,6 +21,7 @@ import sys
 import time
 
 import bench
+import bench_peers
 
 HIM = "127.0.0.2"
 HEAD = b"POST /invoke/echo/%s HTTP/1.1\r\nHost: x\r\n"
@@ -196,7 +198,8 @@ def neighbour(app, name, seconds, rate):
     return found | {"cpu": 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - begin)}
 
 
-def beside(app, title, plan, arg):
+def beside(app, title, plan, arg, port):
+    """The neighbour's row beside an attack upon that port."""
     pid = app.pid("sand-gatewayd")
     with open(f"/proc/{pid}/clear_refs", "w") as f:
         f.write("5")
@@ -204,12 +207,12 @@ def beside(app, title, plan, arg):
     child = os.fork()
     if child == 0:
         os.close(read)
-        attack(app.port, plan, write)
+        attack(port, plan, write)
     os.close(write)
     time.sleep(arg.before)
     found = neighbour(app, title, arg.seconds, arg.rate)
     found["peak"], found["pss"] = memory(pid)
-    time.sleep(arg.after)
+    time.sleep(arg.after if port == app.port else 0)
     os.kill(child, signal.SIGTERM)
     with os.fdopen(read) as f:
         told = json.load(f)
@@ -239,16 +242,20 @@ def main():
     place = bench.Place()
     functions = {"many": bench.native(events=0) | {"payload_max": "1M"}, "large": bench.native(events=0) | {"payload_max": "16M"}}
     app = bench.App(place, bench.bundle(place, "echo", functions), "echo")
+    _, port = bench_peers.nginx(place)
     report.section("the honest client, and the gateway", ("p50", "p50 us", 0), ("p99", "p99 us", 0), ("times", "times", 2),
-                   ("failed", "failed", 0), ("cpu", "CPU %", 1), ("peak", "RSS MiB", 1), ("pss", "PSS MiB", 1), ("dropped", "ended", 0),
+                   ("control", "control us", 0), ("times_control", "times control", 2), ("failed", "failed", 0), ("cpu", "CPU %", 1), ("peak", "RSS MiB", 1), ("pss", "PSS MiB", 1), ("dropped", "ended", 0),
                    ("ended_after", "after s", 2), ("status", "status", 0))
     alone = neighbour(app, "alone", arg.seconds, arg.rate)
     alone["peak"], alone["pss"] = memory(app.pid("sand-gatewayd"))
     report.add(alone)
     for name in arg.attacks or ATTACKS:
         title, plan = ATTACKS[name]
-        found = beside(app, title, plan, arg)
-        report.add(found | {"attack": name, "times": found["p99"] / alone["p99"]})
+        control = beside(app, title, plan, arg, port)["p99"]
+        time.sleep(1)
+        found = beside(app, title, plan, arg, app.port)
+        report.add(found | {"attack": name, "times": found["p99"] / alone["p99"], "control": control,
+                            "times_control": found["p99"] / control})
         time.sleep(1)
     report.end()
 

@@ -36,9 +36,10 @@ os.execv("/usr/bin/dbus-broker-launch", ["dbus-broker-launch", "--scope", "user"
 NGINX = """daemon off;
 master_process off;
 worker_processes 1;
+worker_rlimit_nofile 32768;
 pid {dir}/nginx.pid;
 error_log {dir}/nginx-error.log;
-events {{ worker_connections 512; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off;
   keepalive_requests 100000000;
