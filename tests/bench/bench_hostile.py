@@ -24,6 +24,7 @@ import bench
 import bench_peers
 
 HIM = "127.0.0.2"
+IP_BIND_ADDRESS_NO_PORT = 24 # ip(7)
 HEAD = b"POST /invoke/echo/%s HTTP/1.1\r\nHost: x\r\n"
 TICK = 0.01
 MEGABYTE = 1 << 20
@@ -40,6 +41,7 @@ class Attacker:
         s = socket.socket()
         if window:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) # else there are 28,000 for both servers
         s.bind((HIM, 0))
         s.setblocking(False)
         s.connect_ex(("127.0.0.1", self.port))
