@@ -311,6 +311,9 @@ static int step_renew_machine(Operation *o) {
 
         if (!o->renew || !o->may_run || o->unchanged)
                 return 0;
+        if (o->reloading) /* by a job of systemd's, which stopping the machine would cancel */
+                return operation_error(o, SAND_ERROR_BAD_REQUEST, "What is overridden needs a machine that is started anew: "
+                                       "`sandctl edit %s --apply` does so.", o->name);
         unit = unit_service_name(o->name);
         if (!unit)
                 return -ENOMEM;
@@ -530,7 +533,7 @@ static int step_reload_manager_again(Operation *o) {
 
 /* What was started with the new version's network or mounts. */
 static int step_renew_machine_again(Operation *o) {
-        return !o->touched || o->first ? 0 : step_renew_machine(o);
+        return !o->touched || o->first || o->reloading ? 0 : step_renew_machine(o);
 }
 
 static int step_start_machine_again(Operation *o) {

@@ -158,7 +158,7 @@ int host_run(Host *h) {
         int r;
 
         for (;;) {
-                if (h->stopping && !is_busy(h)) {
+                if (h->stopping && !is_busy(h) && !h->operations.reloading && operations_settle(&h->operations) <= 0) {
                         r = sd_bus_process(h->bus, NULL);
                         if (r < 0)
                                 return log_error_errno(r, "Failed to process the bus: %m");

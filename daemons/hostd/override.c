@@ -66,11 +66,11 @@ static int copy_files(int from_fd, const char *except, int to_fd, char **ret_fil
         r = overrides_list(from_fd, &files);
         if (r < 0)
                 return r;
-        if (strv_length(files) > OVERRIDES_MAX)
-                return -E2BIG;
         for (char **f = files; f && *f; f++) {
                 if (except && streq(*f, except))
                         continue;
+                if (n >= (int) OVERRIDES_MAX)
+                        return -E2BIG;
                 r = copy_file(from_fd, *f, to_fd);
                 if (r < 0) {
                         *ret_file = strdup(*f);
@@ -93,6 +93,8 @@ int overrides_collect(const char *name, const char *file, const char *text, int 
                 n = copy_files(from_fd, file, to_fd, ret_file);
         if (n < 0 || isempty(text))
                 return n;
+        if (n >= (int) OVERRIDES_MAX)
+                return -E2BIG;
         r = fs_write(to_fd, file, text, 0644, 0, 0);
         return r < 0 ? r : n + 1;
 }

@@ -3,9 +3,15 @@
 
 #include "log.h"
 #include "remove.h"
+#include "unit-files.h"
 #include "version.h"
 
-#define RELOAD_TIMEOUT_USEC (60 * USEC_PER_SEC)
+/* No deployment of it has come so far that there is a version. */
+static bool is_nothing(const Operation *o) {
+        _cleanup_(strv_freep) char **versions = NULL;
+
+        return app_versions(&o->all->places, o->name, &versions) >= 0 && strv_length(versions) == 0;
+}
 
 static int step_classify(Operation *o) {
         const Places *p = &o->all->places;
@@ -13,6 +19,9 @@ static int step_classify(Operation *o) {
         int r;
 
         r = app_current(p, o->name, &o->version);
+        /* It is only removed where it is known that it has to be. */
+        if (r < 0 && (r != -ENOENT || (pending == PENDING_NONE && !is_nothing(o))))
+                return operation_error_errno(o, r, "read which version is the current one");
         if (r < 0 || pending == PENDING_REMOVE || pending == PENDING_REMOVE_KEEP_STATE) {
                 log_notice("%s: removing what %s left.", o->name,
                            r < 0 ? "a deployment that did not come to its end" : "an interrupted removal");
@@ -46,26 +55,19 @@ static int step_furnish(Operation *o) {
         return r < 0 ? operation_error_errno(o, r, "repair the application") : 0;
 }
 
-static void on_reloaded(int r, const sd_bus_error *error, const char *text, void *userdata) {
-        Operation *o = userdata;
-
-        o->control = machine_control_free(o->control);
-        if (r < 0)
-                operation_fail(o, r, error);
-        else
-                operation_continue(o);
-}
-
-/* A machine that runs may still serve the version before. */
-static int step_reload_machine(Operation *o) {
+/* A machine that runs may serve the version before, and may have been started with the network or the mounts of the other
+ * one. It finishes its events; the next one finds a machine of this version. */
+static int step_stop_machine(Operation *o) {
+        _cleanup_(freep) char *unit = NULL;
         int r;
 
         if (!o->first || !o->was_active)
                 return 0;
-        r = machine_control_new(o->all->event, o->name, &o->control);
-        if (r >= 0)
-                r = machine_control_call(o->control, "Reload", NULL, RELOAD_TIMEOUT_USEC, on_reloaded, o);
-        return r < 0 ? operation_error_errno(o, r, "reach the machine") : 1;
+        unit = unit_service_name(o->name);
+        if (!unit)
+                return -ENOMEM;
+        r = manager_stop(o->all->manager, unit, operation_on_manager, o, &o->request);
+        return r < 0 ? r : 1;
 }
 
 static int step_done(Operation *o) {
@@ -83,7 +85,7 @@ static int step_drop_others(Operation *o) {
 
 static const OperationStep repair_steps[] = {
         step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
-        step_reload_machine, step_drop_others, step_done, NULL,
+        step_stop_machine, step_drop_others, step_done, NULL,
 };
 
 static void on_done(Operation *o, void *userdata) {

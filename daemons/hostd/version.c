@@ -204,8 +204,9 @@ static int entries_read(const Places *p, const char *name, Entries *ret) {
                 Entry *entry = e.items + e.n;
                 size_t l = strlen(*i);
 
-                if (version_record_read(p, name, *i, &entry->record) < 0)
-                        entry->record = (VersionRecord) { .uid = UID_INVALID };
+                r = version_record_read(p, name, *i, &entry->record);
+                if (r < 0) /* that it cannot be read is no reason to take it for one that never served */
+                        entry->record = (VersionRecord) { .uid = UID_INVALID, .deployed_usec = r == -ENOENT ? 0 : 1 };
                 entry->bundle = strdup(*i);
                 e.n++;
                 if (!entry->bundle)

@@ -42,7 +42,7 @@ const char *mount_host_reserved(const char *path) {
 
 const char *mount_at_reserved(const char *path) {
         static const char *const reserved[] = {
-                "/app", "/bin", "/credentials", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/state",
+                "/.sand-app", "/app", "/bin", "/credentials", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/state",
                 "/sys", "/tmp", "/usr", "/var",
         };
 
