@@ -53,20 +53,22 @@ static JournalField text(const char *name, const char *value) {
 }
 
 void access_log_write(AccessLog *l, const Access *a) {
-        char path[TEXT_MAX], agent[TEXT_MAX], message[TEXT_MAX + 128];
+        char method[32], path[TEXT_MAX], agent[TEXT_MAX], message[TEXT_MAX + 128];
         Number status, received, sent, usec;
 
+        (void) snprintf(method, sizeof(method), "%s", a->method);
+        text_make_printable(method);
         (void) snprintf(path, sizeof(path), "%s", a->path);
         text_make_printable(path);
         (void) snprintf(agent, sizeof(agent), "%s", strempty(a->user_agent));
         text_make_printable(agent);
-        (void) snprintf(message, sizeof(message), "%s %s %u %" PRIu64 ".%03ums", a->method, path, a->status, a->usec / 1000,
+        (void) snprintf(message, sizeof(message), "%s %s %u %" PRIu64 ".%03ums", method, path, a->status, a->usec / 1000,
                         (unsigned) (a->usec % 1000));
         const JournalField fields[] = {
                 JOURNAL_FIELD("MESSAGE", message),
                 JOURNAL_FIELD("PRIORITY", "6"),
                 JOURNAL_FIELD("SYSLOG_IDENTIFIER", "sand-gatewayd"),
-                JOURNAL_FIELD("HTTP_METHOD", a->method),
+                JOURNAL_FIELD("HTTP_METHOD", method),
                 JOURNAL_FIELD("HTTP_PATH", path),
                 number("HTTP_STATUS", a->status, &status),
                 number("HTTP_REQUEST_BYTES", a->received, &received),

@@ -167,9 +167,8 @@ int gateway_listen_outside(Gateway *g, int fd) {
 static void gateway_set_access_log(Gateway *g) {
         int r;
 
-        if (!g->settings.access_log)
-                g->access_log = access_log_free(g->access_log);
-        else if (!g->access_log) {
+        g->access_log = access_log_free(g->access_log); /* the journal may have another socket */
+        if (g->settings.access_log) {
                 r = access_log_new(&g->access_log);
                 if (r < 0)
                         (void) log_error_errno(r, "Failed to open the journal for the access log, going on without: %m");

@@ -30,6 +30,7 @@
 #define UNFINISHED_SWEEPS 8U /* every so many, clients that say nothing are looked at, too */
 #define ACCEPT_BATCH 16U
 #define RUNS_MAX 4U
+#define HANDSHAKE_USEC (5 * USEC_PER_MSEC)
 /* Replies of machines are dispatched before libmicrohttpd runs, and old connections before new ones. */
 #define RUN_PRIORITY 10
 #define ACCEPT_PRIORITY 20
@@ -90,7 +91,7 @@ struct Http {
         void *userdata;
 
         struct MHD_Daemon *daemon;
-        sd_event_source *io, *again, *sweep;
+        sd_event_source *io, *again, *later, *sweep;
         sd_event_source **listeners;
         size_t n_listeners;
         bool full; /* the listeners are off until a connection ends */
@@ -265,7 +266,16 @@ static void http_run(Http *h) {
                 if (MHD_get_timeout(h->daemon, &timeout) != MHD_YES || timeout > 0)
                         return;
         }
-        (void) http_run_soon(h);
+        /* While a handshake waits for its client, libmicrohttpd takes its connection for ready all the time. */
+        if (h->tls && h->phases[PHASE_FRESH].n > 0 && sd_event_source_set_time_relative(h->later, HANDSHAKE_USEC) >= 0)
+                (void) sd_event_source_set_enabled(h->later, SD_EVENT_ONESHOT);
+        else
+                (void) http_run_soon(h);
+}
+
+static int on_later(sd_event_source *s, uint64_t usec, void *userdata) {
+        http_run(userdata);
+        return 0;
 }
 
 static int on_again(sd_event_source *s, void *userdata) {
@@ -788,6 +798,11 @@ static int attach_daemon(Http *h) {
         r = sd_event_source_set_priority(h->again, RUN_PRIORITY);
         if (r < 0)
                 return r;
+        r = sd_event_add_time_relative(h->event, &h->later, CLOCK_MONOTONIC, HANDSHAKE_USEC, USEC_PER_MSEC, on_later, h);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(h->later, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
         r = sd_event_add_time_relative(h->event, &h->sweep, CLOCK_MONOTONIC, SWEEP_USEC, SWEEP_USEC / 5, on_sweep, h);
         if (r < 0)
                 return r;
@@ -825,6 +840,7 @@ Http *http_free(Http *h) {
         free(h->listeners);
         sd_event_source_disable_unref(h->io);
         sd_event_source_disable_unref(h->again);
+        sd_event_source_disable_unref(h->later);
         h->stopping = true;
         if (h->daemon)
                 MHD_stop_daemon(h->daemon);

@@ -25,6 +25,8 @@
 #define RETRY_MIN_USEC (10 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (1 * USEC_PER_SEC)
 #define CALLS_MAX 65536U
+/* Of a connection that takes nothing more: read besides the answers to its calls. */
+#define MESSAGES_OF_THE_DEAD_MAX 16U
 #define SERIALS 256U /* a table's size */
 
 #define LOST_EACH_TIME "The application's machine ended the connection each time before it took the event."
@@ -446,11 +448,13 @@ static void on_message(Link *l, PeerMessage *m) {
                 on_reply(l, m);
         else if (w->type == WIRE_SIGNAL && streq(w->interface, SAND_APP_INTERFACE) && streq(w->member, "GoAway")) {
                 l->going_away = true;
-                if (l->peer->current == l)
+                if (l->peer->current == l) {
                         l->peer->current = NULL;
+                        if (l->peer->waiting.head) /* for the next connection */
+                                (void) peer_retry_later(l->peer);
+                }
                 link_maybe_close(l);
-        } else
-                (void) wire_refuse(&l->wire, w);
+        } /* Nothing else is said to us; an answer would count as a part of the calls that are queued. */
 }
 
 /* One message. 1: look for another one; 0: there is none now; negative: the connection is over. */
@@ -480,6 +484,18 @@ static bool peer_has_link(const Peer *p, const Link *link) {
         return false;
 }
 
+/* It takes nothing more, but what it has answered before is there to be read. */
+static void link_end_of_sending(Link *l) {
+        _cleanup_(peer_unrefp) Peer *p = peer_ref(l->peer);
+        unsigned most = l->n_calls + MESSAGES_OF_THE_DEAD_MAX;
+
+        link_mark_lost(l);
+        while (most-- > 0 && peer_has_link(p, l) && link_receive(l) > 0)
+                ;
+        if (peer_has_link(p, l))
+                link_ended(l);
+}
+
 static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
         Link *l = userdata;
         _cleanup_(peer_unrefp) Peer *p = peer_ref(l->peer);
@@ -492,6 +508,10 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
                 link_watch(l);
                 if (r >= 0)
                         peer_flush(p);
+        }
+        if (r < 0) {
+                link_end_of_sending(l);
+                return 0;
         }
         while (r >= 0 && peer_has_link(p, l)) {
                 r = link_receive(l);
@@ -515,7 +535,7 @@ static int on_flush(sd_event_source *s, void *userdata) {
         Link *l = userdata;
 
         if (l->lost || wire_flush(&l->wire) < 0)
-                link_ended(l);
+                link_end_of_sending(l);
         else {
                 link_watch(l);
                 peer_flush(l->peer);

@@ -151,8 +151,6 @@ static int send_or_queue(Wire *w, struct iovec *iov, size_t n, int fd, WireQueue
         int r = wire_send_some(w->fd, &iov, &n, &fd, MSG_DONTWAIT);
         bool had_some;
 
-        if (r < 0 && r != -EAGAIN)
-                return r;
         if (first && n > 0 && iov->iov_base >= (void *) first->data &&
             (uint8_t *) iov->iov_base < first->data + first->size) { /* not even that */
                 w->queued -= first->size - first->done - iov->iov_len;
@@ -161,8 +159,8 @@ static int send_or_queue(Wire *w, struct iovec *iov, size_t n, int fd, WireQueue
                 n--;
         } else if (first)
                 queue_drop_first(w);
-        if (r == 0)
-                return 0;
+        if (r != -EAGAIN)
+                return r;
         had_some = w->queue;
         w->blocked = true;
         r = enqueue(w, iov, n, fd);
