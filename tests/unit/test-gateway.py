@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -698,6 +699,79 @@ class Gateway(Rig):
                 self.assertRegex(r.stderr, 'Refusing to listen|--listen takes')
 
 
+def dbus_message(kind, serial, fields, body=b''):
+    """A message of the D-Bus specification, little-endian; fields: code, type and value of each."""
+    def text(v):
+        return struct.pack('<I', len(v)) + v + b'\0'
+
+    def aligned(data, n):
+        return data + bytes(-len(data) % n)
+
+    header = b''
+    for code, signature, value in fields:
+        header = aligned(header, 8) + bytes([code, 1]) + signature + b'\0'
+        if signature == b'u':
+            header = aligned(header, 4) + struct.pack('<I', value)
+        elif signature == b'g':
+            header += bytes([len(value)]) + value + b'\0'
+        else:
+            header = aligned(header, 4) + text(value)
+    return aligned(struct.pack('<cBBBIII', b'l', kind, 1, 1, len(body), serial, len(header)) + header, 8) + body
+
+
+class Machine(Rig):
+    """A machine whose connections end as the test wants: what it says is written byte by byte."""
+
+    WELCOME = b'DATA\r\nOK ' + b'0' * 32 + b'\r\nAGREE_UNIX_FD\r\n'
+    GO_AWAY = dbus_message(4, 1, [(1, b'o', b'/org/sand/App1'), (2, b's', b'org.sand.App1'), (3, b's', b'GoAway')])
+
+    def machine_start(self):
+        self.machine = socket.socket(socket.AF_UNIX)
+        self.machine.bind(f'{self.dir}/app/demo.sock')
+        self.machine.listen(10)
+        self.machine.settimeout(10)
+
+    def machine_stop(self):
+        self.machine.close()
+
+    def accept(self, said=b''):
+        c = self.machine.accept()[0]
+        self.addCleanup(c.close)
+        c.settimeout(10)
+        c.sendall(self.WELCOME + said)
+        data = b''
+        while b'BEGIN\r\n' not in data:
+            data += c.recv(65536)
+        return c, data.split(b'BEGIN\r\n', 1)[1]
+
+    @staticmethod
+    def reply(call):
+        """"ok" to the first of the calls in `call`."""
+        body = struct.pack('<I', 10) + b'text/plain\0'
+        body += bytes(-len(body) % 8) + struct.pack('<QQQ', 1, 1, 1) + b'\2ay\0' + struct.pack('<I', 2) + b'ok'
+        return dbus_message(2, 2, [(5, b'u', struct.unpack_from('<I', call, 8)[0]), (8, b'g', b's(ttt)v')], body)
+
+    def test_go_away_before_anything(self):
+        c = self.client().send(request(b'echo', b'x'))
+        self.accept(self.GO_AWAY)
+        second, call = self.accept()
+        second.sendall(self.reply(call or second.recv(65536)))
+        a = c.answer()
+        self.assertEqual((a.status, a.body), (200, b'ok'))
+
+    def test_answers_of_one_that_takes_no_more(self):
+        c = self.client().send(request(b'echo', b'x'))
+        machine, call = self.accept()
+        call = call or machine.recv(65536)
+        for _ in range(20):
+            self.client().send(request(b'echo', b'y' * 60000))
+        time.sleep(0.5)
+        machine.sendall(self.reply(call))
+        machine.close()
+        a = c.answer()
+        self.assertEqual((a.status, a.body), (200, b'ok'))
+
+
 class Bounds(Rig):
     """Who takes too much or too long. A neighbour at another address is served beside him."""
 
@@ -1067,6 +1141,17 @@ class Outside(Remote):
                                     (b'OPTIONS', b'/plain', b''), (b'OPTIONS', b'/nowhere', ask % b'GET'),
                                     (b'GET', b'/event/1', ask % b'GET'), (b'OPTIONS', b'/event/1', b'')):
             self.assertEqual(self.demand(web(method, path, extra=extra)).status, 401)
+
+    def test_handshakes_that_wait(self):
+        def used():
+            with open(f'/proc/{self.gateway.pid}/stat') as f:
+                return sum(int(n) for n in f.read().rsplit(')', 1)[1].split()[11:13]) / os.sysconf('SC_CLK_TCK')
+
+        with Client(('127.0.0.1', self.port)) as c:
+            c.send(b'\x16\x03\x01')
+            before = used()
+            time.sleep(2)
+            self.assertLess(used() - before, 0.5)
 
     def test_nothing_but_tls(self):
         with Client(('127.0.0.1', self.port)) as c:
