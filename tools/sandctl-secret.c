@@ -277,28 +277,12 @@ static int remove_all(int argc, char **argv) {
         return status;
 }
 
-static const struct {
-        const char *name, *arguments;
-        int min, max; /* arguments; max -1: any number */
-        int (*run)(int argc, char **argv);
-} verbs[] = {
+static const NounVerb verbs[] = {
         { "list", "[APP]", 0, 1, list },
         { "set", "APP NAME", 2, 2, set },
         { "remove", "APP NAME...", 2, -1, remove_all },
 };
 
 int verb_secret(int argc, char **argv) {
-        const char *name = argc > 0 ? argv[0] : "list";
-
-        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
-                int n = MAX(argc - 1, 0);
-
-                if (!streq(name, verbs[i].name))
-                        continue;
-                if (n < verbs[i].min || (verbs[i].max >= 0 && n > verbs[i].max))
-                        return fail(SAND_ERROR_USAGE, "Too %s arguments: sandctl secret %s %s", n < verbs[i].min ? "few" : "many",
-                                    name, verbs[i].arguments);
-                return verbs[i].run(n, argv + (argc > 0));
-        }
-        return fail(SAND_ERROR_USAGE, "Unknown verb \"secret %s\", expected list, set or remove.", name);
+        return noun_run("secret", verbs, ELEMENTSOF(verbs), argc, argv);
 }

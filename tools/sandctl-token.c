@@ -16,13 +16,6 @@
 /* A person may have to find a password. */
 #define CALL_TIMEOUT_USEC (5 * USEC_PER_MINUTE)
 
-static uint64_t now_realtime_usec(void) {
-        struct timespec ts = {};
-
-        (void) clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
-
 /* ---- create ---- */
 
 static bool parse_date(const char *s, uint64_t *ret) {
@@ -247,30 +240,14 @@ static int revoke_all(int argc, char **argv) {
         return status;
 }
 
-static const struct {
-        const char *name, *arguments;
-        int min, max; /* arguments; max -1: any number */
-        int (*run)(int argc, char **argv);
-} verbs[] = {
+static const NounVerb verbs[] = {
         { "list", "[APP]", 0, 1, list },
         { "create", "APP", 1, 1, create },
         { "revoke", "APP ID...", 2, -1, revoke_all },
 };
 
 int verb_token(int argc, char **argv) {
-        const char *name = argc > 0 ? argv[0] : "list";
-
-        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
-                int n = MAX(argc - 1, 0);
-
-                if (!streq(name, verbs[i].name))
-                        continue;
-                if ((arg_name || arg_expires) && verbs[i].run != create)
-                        return fail(SAND_ERROR_USAGE, "--name= and --expires= are options of \"sandctl token create\".");
-                if (n < verbs[i].min || (verbs[i].max >= 0 && n > verbs[i].max))
-                        return fail(SAND_ERROR_USAGE, "Too %s arguments: sandctl token %s %s", n < verbs[i].min ? "few" : "many",
-                                    name, verbs[i].arguments);
-                return verbs[i].run(n, argv + (argc > 0));
-        }
-        return fail(SAND_ERROR_USAGE, "Unknown verb \"token %s\", expected list, create or revoke.", name);
+        if ((arg_name || arg_expires) && (argc == 0 || !streq(argv[0], "create")))
+                return fail(SAND_ERROR_USAGE, "--name= and --expires= are options of \"sandctl token create\".");
+        return noun_run("token", verbs, ELEMENTSOF(verbs), argc, argv);
 }

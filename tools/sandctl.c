@@ -291,6 +291,26 @@ static void complain(int error, const char *format, va_list ap) {
                                color_end(STDERR_FILENO));
 }
 
+int noun_run(const char *noun, const NounVerb *verbs, size_t n_verbs, int argc, char **argv) {
+        const char *name = argc > 0 ? argv[0] : verbs[0].name;
+        int n = MAX(argc - 1, 0);
+        char expected[128] = "";
+
+        for (size_t i = 0; i < n_verbs; i++) {
+                size_t l = strlen(expected);
+
+                if (streq(name, verbs[i].name)) {
+                        if (n >= verbs[i].min && (verbs[i].max < 0 || n <= verbs[i].max))
+                                return verbs[i].run(n, argv + (argc > 0));
+                        return fail(SAND_ERROR_USAGE, "Too %s arguments: sandctl %s %s %s", n < verbs[i].min ? "few" : "many",
+                                    noun, name, verbs[i].arguments);
+                }
+                (void) snprintf(expected + l, sizeof(expected) - l, "%s%s", i == 0 ? "" : i + 1 < n_verbs ? ", " : " or ",
+                                verbs[i].name);
+        }
+        return fail(SAND_ERROR_USAGE, "Unknown verb \"%s %s\", expected %s.", noun, name, expected);
+}
+
 int fail(SandError e, const char *format, ...) {
         va_list ap;
 

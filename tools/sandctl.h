@@ -39,6 +39,15 @@ int verb_status(int argc, char **argv);
 int verb_token(int argc, char **argv);
 int verb_versions(int argc, char **argv);
 
+/* The verbs of a noun, as in `sandctl secret list`; the first one is the default. */
+typedef struct NounVerb {
+        const char *name, *arguments;
+        int min, max; /* arguments; max -1: any number */
+        int (*run)(int argc, char **argv);
+} NounVerb;
+
+int noun_run(const char *noun, const NounVerb *verbs, size_t n_verbs, int argc, char **argv);
+
 /* Say on stderr what failed; the result is the exit status that belongs to it. */
 int fail(SandError e, const char *format, ...) _printf_(2, 3);
 int fail_errno(int r, const char *format, ...) _printf_(2, 3);

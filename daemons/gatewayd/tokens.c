@@ -231,7 +231,6 @@ Tokens *tokens_free(Tokens *t) {
 /* ---- use ---- */
 
 int tokens_find(Tokens *t, const char *token, size_t size, TokenMatch *ret) {
-        struct timespec now = {};
         const Entry *e;
         Entry key;
 
@@ -241,8 +240,7 @@ int tokens_find(Tokens *t, const char *token, size_t size, TokenMatch *ret) {
         e = t->n > 0 ? bsearch(&key, t->entries, t->n, sizeof(Entry), compare) : NULL;
         if (!e || gnutls_memcmp(e->hash, key.hash, TOKEN_HASH_SIZE) != 0)
                 return -ENOENT;
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        if (e->expires_usec > 0 && e->expires_usec / USEC_PER_SEC <= (uint64_t) now.tv_sec)
+        if (e->expires_usec > 0 && e->expires_usec <= now_realtime_usec())
                 return -ENOENT;
         strcpy(ret->app, e->app);
         token_id(e->hash, ret->id);

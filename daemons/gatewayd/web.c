@@ -131,14 +131,12 @@ int web_build(const Web *w, const HttpConnection *c, const WebFacts *facts, Buff
         Fields fields = {
                 .bodyless = w->bodyless, .has_token = facts->has_token, .outside = facts->client->tls,
         };
-        struct timespec now = {};
         int r;
 
         (void) http_header_each(c, on_field, &fields);
         if (!facts->cgi)
                 fields_add_forwarded(&fields, facts->client);
         web_fields_sort(fields.l, fields.n);
-        (void) clock_gettime(CLOCK_REALTIME, &now);
 
         const WebRequest q = {
                 .app = facts->app,
@@ -153,7 +151,7 @@ int web_build(const Web *w, const HttpConnection *c, const WebFacts *facts, Buff
                 .execution = facts->execution,
                 .fields = fields.l,
                 .n_fields = fields.n,
-                .now_usec = (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / 1000,
+                .now_usec = now_realtime_usec(),
                 .body = facts->body,
                 .size = facts->size,
         };

@@ -40,13 +40,6 @@ static int perform_revoke_token(Request *q) {
         return 0;
 }
 
-static uint64_t now_realtime_usec(void) {
-        struct timespec ts = {};
-
-        (void) clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
-
 int method_create_token(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(request_freep) Request *q = NULL;
         const char *name, *label;

@@ -18,13 +18,6 @@ static void json_object_putp(json_object **o) {
         (void) json_object_put(*o);
 }
 
-static uint64_t realtime_usec(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
-
 /* ---- records ---- */
 
 static void file_path(char path[static 256], const char *name, const char *bundle, const char *suffix) {
@@ -125,7 +118,7 @@ int version_record_write(const Places *p, const char *name, const char *bundle, 
 }
 
 int version_record_new(const Places *p, const char *name, const char *bundle, uid_t uid, const char *source) {
-        const VersionRecord record = { .stored_usec = realtime_usec(), .uid = uid, .source = (char *) source };
+        const VersionRecord record = { .stored_usec = now_realtime_usec(), .uid = uid, .source = (char *) source };
 
         return version_record_write(p, name, bundle, &record);
 }
@@ -151,7 +144,7 @@ int version_note_deployed(const Places *p, const char *name, const char *version
         r = version_record_read(p, name, bundle, &now);
         if (r >= 0 && (now.deployed_usec == 0 || now.rolled_back_usec > 0)) {
                 now.rolled_back_usec = 0;
-                now.deployed_usec = now.deployed_usec ?: realtime_usec();
+                now.deployed_usec = now.deployed_usec ?: now_realtime_usec();
                 r = version_record_write(p, name, bundle, &now);
         }
         if (r < 0 || !left || number_of(left) <= number_of(bundle))
@@ -159,7 +152,7 @@ int version_note_deployed(const Places *p, const char *name, const char *version
         r = version_record_read(p, name, left, &before);
         if (r < 0)
                 return r;
-        before.rolled_back_usec = realtime_usec();
+        before.rolled_back_usec = now_realtime_usec();
         return version_record_write(p, name, left, &before);
 }
 
