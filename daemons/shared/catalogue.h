@@ -18,6 +18,9 @@ typedef struct CatalogueFunction {
         char *name, *content_type; /* content_type: NULL when the manifest says nothing */
         Runtime runtime;
         uint64_t timeout_usec, payload_max;
+        unsigned instances_max;
+        RetryPolicy retry;
+        char *on_success, *on_failure; /* `app/function`; NULL: none */
 } CatalogueFunction;
 
 typedef struct CatalogueEntry {
@@ -27,6 +30,9 @@ typedef struct CatalogueEntry {
         size_t n_functions;
         HttpTrigger *routes; /* the target of each is one of the functions */
         size_t n_routes;
+        TopicTrigger *topics;
+        size_t n_topics;
+        char **allow;      /* other applications that may call, send and emit to this one; NULL: none */
 } CatalogueEntry;
 
 /* Reads one entry from the directory. -ENOENT: no such application; -EBADMSG: not an entry. */

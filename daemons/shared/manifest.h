@@ -52,6 +52,20 @@ typedef struct MountSpec {
         unsigned line; /* ... 1...; 0: not known */
 } MountSpec;
 
+/* How often an asynchronous event is tried, and when. */
+typedef struct RetryPolicy {
+        unsigned attempts;       /* in all, at least 1; 3 */
+        uint64_t delay_usec;     /* before the second one; 1 s */
+        double backoff;          /* its factor from one to the next; 2 */
+        uint64_t delay_max_usec; /* 5 min */
+        uint64_t age_max_usec;   /* from accept on; then it is dead; 6 h */
+        bool timeouts;           /* whether Timeout is tried again; true */
+} RetryPolicy;
+
+#define RETRY_POLICY_DEFAULT                                                                                       \
+        ((RetryPolicy) { .attempts = 3, .delay_usec = USEC_PER_SEC, .backoff = 2,                                   \
+                         .delay_max_usec = 5 * USEC_PER_MINUTE, .age_max_usec = 6 * USEC_PER_HOUR, .timeouts = true })
+
 typedef struct FunctionSpec {
         char *name;
         Runtime runtime;
@@ -69,7 +83,28 @@ typedef struct FunctionSpec {
         unsigned cpu_weight;   /* beside the application's other functions; 0: as they come; CPU_WEIGHT_IDLE */
         char **environment;    /* "KEY=VALUE", the application's and the function's merged */
         char **credentials;    /* names of the secrets that it may read: its own list, or else the application's */
+        RetryPolicy retry;     /* the application's, or its own */
+        char *on_success, *on_failure; /* `function` or `app/function` that gets the outcome of asynchronous events; may be NULL */
 } FunctionSpec;
+
+typedef struct TimerTrigger {
+        char *calendar, *target; /* OnCalendar= */
+        char *input;             /* JSON; NULL: {} */
+        bool persistent, overlap;
+        uint64_t jitter_usec;
+        size_t index;            /* in the manifest's triggers */
+} TimerTrigger;
+
+typedef struct PathTrigger {
+        char *path, *target;     /* in the machine, at or below a mount */
+        char *host;              /* the same on the host */
+        size_t index;
+} PathTrigger;
+
+typedef struct TopicTrigger {
+        char *pattern, *target;  /* "orders.*": '*' stands for any characters */
+        size_t index;
+} TopicTrigger;
 
 typedef struct Manifest {
         char *name;
@@ -81,8 +116,15 @@ typedef struct Manifest {
         char **build;            /* argv of the command that makes what the bundle is to hold; NULL: none */
         uint64_t idle_usec;      /* USEC_INFINITY: the machine never exits by itself */
         Receipts receipts;
-        HttpTrigger *triggers;   /* in the file's order */
+        HttpTrigger *triggers;   /* those of HTTP, in the file's order */
         size_t n_triggers;
+        TimerTrigger *timers;
+        size_t n_timers;
+        PathTrigger *paths;
+        size_t n_paths;
+        TopicTrigger *topics;
+        size_t n_topics;
+        char **allow;            /* applications that may call, send and emit to this one */
         Network network;
         MountSpec *mounts;       /* in the file's order */
         size_t n_mounts;

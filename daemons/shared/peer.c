@@ -60,6 +60,7 @@ struct PeerCall {
         PeerCall *prev, *next;   /* in peer->waiting or peer->given */
         PeerCall *same_serial;   /* in link->by_serial */
 
+        const char *path, *interface, *member;
         const char *target, *execution, *content_type;
         const char **headers;
         size_t n_headers;        /* pairs */
@@ -321,7 +322,7 @@ static int call_give(PeerCall *c, Link *l) {
         int r;
 
         l->gather = c->peer->n_calls > 1;
-        wire_call(&l->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke", SAND_INVOKE_FULL_SIGNATURE, c->memfd >= 0);
+        wire_call(&l->wire, &out, c->path, c->interface, c->member, SAND_INVOKE_FULL_SIGNATURE, c->memfd >= 0);
         wire_put_string(&out, c->target);
         wire_put_string(&out, c->execution);
         wire_put_u64(&out, c->deadline);
@@ -754,7 +755,8 @@ static size_t text_size(const char *s) {
 /* A call with a copy of all that it says. */
 static int call_new(const PeerRequest *q, PeerCall **ret) {
         bool large = q->size >= SAND_MEMFD_THRESHOLD;
-        size_t size = text_size(q->target) + text_size(q->execution) + text_size(q->content_type) + (large ? 0 : q->size);
+        size_t size = text_size(q->path) + text_size(q->interface) + text_size(q->member) + text_size(q->target) +
+                      text_size(q->execution) + text_size(q->content_type) + (large ? 0 : q->size);
         size_t n = 0;
         PeerCall *c;
         char *room;
@@ -778,6 +780,9 @@ static int call_new(const PeerRequest *q, PeerCall **ret) {
                 return r;
         }
         room = large || q->size == 0 ? c->text : mempcpy(c->text, q->data, q->size);
+        c->path = q->path ? take_text(&room, q->path) : SAND_APP_PATH;
+        c->interface = q->interface ? take_text(&room, q->interface) : SAND_APP_INTERFACE;
+        c->member = q->member ? take_text(&room, q->member) : "Invoke";
         c->target = take_text(&room, q->target);
         c->execution = take_text(&room, q->execution);
         c->content_type = take_text(&room, q->content_type);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A client's connection to an application's NAME.sock: many calls in flight, reconnection for new calls,
+/* A client's connection to an application's NAME.sock, or to globald's socket, whose calls have the same arguments and
+ * answers (protocol.h): many calls in flight, reconnection for new calls,
  * GoAway honoured. What is promised: a call is sent at most once. A call that was not sent because the
  * machine went away is sent on the next connection; one that was sent and lost its connection without an
  * answer is reported as Crashed. */
@@ -40,6 +41,7 @@ int peer_new(sd_event *event, const char *socket_path, Peer **ret);
 Peer *peer_free(Peer *p);
 
 typedef struct PeerRequest {
+        const char *path, *interface, *member;         /* NULL: SAND_APP_PATH, SAND_APP_INTERFACE, "Invoke" */
         const char *target, *execution, *content_type; /* content_type, execution may be NULL */
         const char *const *headers;                    /* key, value, ..., NULL; may be NULL */
         uint64_t deadline;                             /* CLOCK_MONOTONIC usec; 0: none travels */

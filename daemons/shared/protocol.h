@@ -50,6 +50,58 @@
 #define SAND_CONTROL_PATH "/org/sand/Control1"
 #define SAND_CONTROL_INTERFACE "org.sand.Control1"
 
+/* The event log and what goes beyond an application, offered by sand-globald on two sockets: SAND_EVENTS_SOCKET to who may
+ * invoke every function of the host (gatewayd, sandctl, group sand-invoke), and SAND_MACHINE_EVENTS_SOCKET, bound into
+ * every machine, to its supervisor alone: a peer's uid there must be the base of an application's range, and says which
+ * application it is. EXTERNAL and ANONYMOUS are taken, as above.
+ *
+ * Every method has Invoke's arguments and Invoke's answer:
+ *   X(s target, s execution, t deadline, s content_type, a{ss} headers, v payload)
+ *        -> (s content_type, (ttt) usage, v payload)
+ * with the errors above. Where a method takes or gives a document it is the payload, JSON, in UTF-8.
+ *
+ * Send: the event is on disk when the answer comes. target `app/function`; of a machine also `function`, of its own
+ *   application. execution: what set it off; empty: it is an execution of its own. Headers that begin with "sand-" are
+ *   options (below) and do not travel on; the others reach the function as with Invoke.
+ *   -> {"id": ID, "duplicate": false}; duplicate: that key was there before, and nothing was accepted now.
+ * Emit: target is a topic, SAND_TOPIC_CHARACTERS, at most 128 bytes; of the host `app//topic`. One event for each function
+ *   whose trigger matches, of the application and of those that allow it, all or none on disk when the answer comes. Its payload is a
+ *   CloudEvent 1.0 in structured mode (application/cloudevents+json), made here; or the payload itself, if its content type is that.
+ *   -> {"id": ID, "events": 2}
+ * Invoke: a synchronous call to another application, of a machine only; target `app/function`. Denied unless its manifest
+ *   allows the caller.
+ *
+ * Of the host only. Those marked (root) ask for uid 0: they show payloads, or alter what was accepted.
+ * Execution: target is an id. Headers: "wait" "1": the answer comes when it has ended (or at the deadline:
+ *   Timeout). Root may give a unique prefix of at least 4 digits. -> one execution:
+ *   {"id", "execution", "app", "function", "status": "accepted"|"running"|"done"|"dead", "attempts", "accepted_usec",
+ *    "next_usec" (accepted only), "finished_usec", "source", "content_type", "result" (JSON) or "result_base64",
+ *    "error": "FunctionFailed", "error_class", "message", "cause"}: absent where there is nothing to say.
+ * Executions (root): payload {"app", "function", "status", "limit" (100), "before": ID}, all optional -> an array of the above
+ *   without results, newest first.
+ * DeadLetters (root): the same filter. DeadLetter (root): target is an id or prefix -> the above and "payload" or
+ *   "payload_base64", "payload_content_type", "headers".
+ * Replay (root), Drop (root): payload {"ids": [...]} or {"app": NAME, "function": NAME} or {"all": true} -> {"events": 3}.
+ *   A replayed event keeps its id, and has all its attempts again.
+ * Compare: target is a source; payload an array of keys -> an array of those that were never accepted of that source as
+ *   idempotency keys with "sand-key-keep". Keys of the source that are not in the array are forgotten.
+ * State (root) -> counters for people and machines.
+ *
+ * Options of Send and Emit:
+ *   sand-idempotency-key  1 to 256 bytes: the same key of the same application (and source) is accepted once in a window
+ *   sand-key-keep         "1": the key is kept until Compare forgets it
+ *   sand-delay-usec       earliest delivery, after now
+ *   sand-max-age-usec     dead after that, after now; at most and by default the function's retry.age_max
+ *   sand-callback         URL that the result is posted to
+ *   sand-source           what set it off, such as a trigger's unit; shown
+ *   sand-overlap          "skip": refused as Busy while another event of that source has not ended */
+#define SAND_EVENTS_PATH "/org/sand/Events1"
+#define SAND_EVENTS_INTERFACE "org.sand.Events1"
+#define SAND_OPTION_PREFIX "sand-"
+#define SAND_TOPIC_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#define SAND_TOPIC_SIZE_MAX 128U
+#define SAND_IDEMPOTENCY_KEY_MAX 256U
+
 /* Supervisor and worker, over a socketpair, descriptor SAND_CHANNEL_FD of the worker. The supervisor
  * is the D-Bus server. The worker sends its whole authentication (EXTERNAL without an argument,
  * NEGOTIATE_UNIX_FD, BEGIN) and its first message without waiting for the answers.
@@ -126,7 +178,10 @@
 #define SAND_MOUNTS_DIR SAND_RUN_DIR "/mounts"
 #define SAND_APP_SOCKET_DIR "/run/sand/app"        /* NAME.sock, 0660 root:sand-invoke */
 #define SAND_CONTROL_SOCKET_DIR "/run/sand/control" /* NAME.control, in a directory 0700 root */
+#define SAND_EVENTS_SOCKET "/run/sand/globald/socket" /* in a directory 2750 root:sand-invoke */
+#define SAND_EVENTS_SOCKET_DIR "/run/sand/events"       /* what is bound into machines: "socket" */
 #define SAND_STATE_DIR "/var/lib/sand"
+#define SAND_GLOBALD_STATE_DIR "/var/lib/sand/globald"  /* events.db, of the user sand-globald */
 #define SAND_OVERRIDES_DIR "/etc/sand/apps"        /* NAME.json.d/: what operators override */
 #define SAND_APPS_DIR "/var/lib/sand/apps"         /* NAME/N-HASH/, NAME/current, NAME/uids.json: hostd/app.h */
 #define SAND_APP_STATE_DIR "/var/lib/sand/state"   /* NAME */
@@ -148,6 +203,7 @@
 #define SAND_FUNCTION_UID_LAST 65000U
 #define SAND_MACHINE_VERSIONS_DIR "/run/sand/versions"         /* = SAND_APPS_DIR/NAME, read-only */
 #define SAND_MACHINE_JOURNAL_SOCKET "/run/sand/journal/socket" /* = /run/systemd/journal/socket */
+#define SAND_MACHINE_EVENTS_SOCKET "/run/sand/events/socket"   /* its directory = SAND_EVENTS_SOCKET_DIR */
 #define SAND_MACHINE_CREDENTIALS_DIR "/credentials"            /* a mount point: each worker sees its own there */
 #define SAND_MACHINE_NETWORK_DIR "/etc/sand"                   /* = SAND_NETWORK_DIR, with a network only */
 #define SAND_MACHINE_NOTIFY_SOCKET "/run/sand/notify"          /* = /run/systemd/notify */

@@ -77,6 +77,7 @@ typedef struct HttpTrigger {
         WebRoute route;
         char *target;
         WebCors *cors; /* NULL: no other origin may */
+        bool async;    /* the event is accepted, and answered with 202 */
 } HttpTrigger;
 
 void http_triggers_free(HttpTrigger *l, size_t n);

@@ -8,26 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "failure.h"
 #include "payload.h"
-#include "wire.h"
 
 #define EVENT_ID_LENGTH 32
 #define EVENT_HEADERS_MAX 32U
 #define EVENT_HEADERS_BYTES_MAX SAND_HEADERS_BYTES_MAX
 /* Calls inside calls: a function that calls itself without end is stopped here. */
 #define EVENT_DEPTH_MAX 32U
-
-typedef struct Usage {
-        uint64_t wall_usec, cpu_usec, peak_bytes;
-} Usage;
-
-typedef struct Failure {
-        SandError kind;
-        const char *message;
-        const char *error; /* class; NULL: the kind's name */
-        const char *cause; /* may be NULL */
-} Failure;
 
 typedef struct Event Event;
 typedef struct Caller Caller;
@@ -76,9 +64,6 @@ void event_acknowledge(Event *e);
 /* Answers the caller; a caller that is gone is no error. `usage` may be NULL. */
 void event_fail(Event *e, const Failure *failure, const Usage *usage);
 void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload);
-
-/* Answers any method call with an error of the vocabulary; `usage` may be NULL. */
-int wire_reply_failure(Wire *wire, const WireMessage *call, const Failure *failure, const Usage *usage);
 
 void id_make(char ret[static EVENT_ID_LENGTH + 1]);
 bool id_is_valid(const char *s);
