@@ -8,13 +8,16 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "json-text.h"
 #include "protocol.h"
 #include "text.h"
 
 #define ENTRY_SIZE_MAX (4U * 1024U * 1024U)
 #define ENTRY_FUNCTIONS_MAX 4096U
 #define NAMES_MAX 65536U
-#define CORS_STRINGS_MAX 64U
+#define STRINGS_MAX 64U
+#define INSTANCES_MAX_DEFAULT 16U
+#define DESTINATION_SIZE_MAX (APP_NAME_MAX + 1 + 64)
 #define SUFFIX ".json"
 
 /* ".NAME.json.new" */
@@ -23,6 +26,8 @@
 static void function_done(CatalogueFunction *f) {
         free(f->name);
         free(f->content_type);
+        free(f->on_success);
+        free(f->on_failure);
 }
 
 CatalogueEntry *catalogue_entry_free(CatalogueEntry *e) {
@@ -32,6 +37,8 @@ CatalogueEntry *catalogue_entry_free(CatalogueEntry *e) {
                 function_done(e->functions + i);
         free(e->functions);
         http_triggers_free(e->routes, e->n_routes);
+        topic_triggers_free(e->topics, e->n_topics);
+        strv_free(e->allow);
         free(e->name);
         free(e->version);
         free(e->hash);
@@ -80,6 +87,60 @@ static int get_uint(json_object *object, const char *key, uint64_t max, uint64_t
         return 0;
 }
 
+/* What may be absent leaves *ret alone. */
+static int get_string_if(json_object *object, const char *key, size_t max, char **ret) {
+        return json_object_object_get_ex(object, key, NULL) ? get_string(object, key, max, ret) : 0;
+}
+
+static int get_uint_if(json_object *object, const char *key, uint64_t max, uint64_t *ret) {
+        return json_object_object_get_ex(object, key, NULL) ? get_uint(object, key, max, ret) : 0;
+}
+
+static int read_retry(json_object *function, RetryPolicy *ret) {
+        RetryPolicy p = RETRY_POLICY_DEFAULT;
+        uint64_t attempts = p.attempts;
+        json_object *object, *value;
+        int r;
+
+        *ret = p;
+        if (!json_object_object_get_ex(function, "retry", &object))
+                return 0;
+        if (!json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_uint_if(object, "attempts", RETRY_ATTEMPTS_MAX, &attempts);
+        if (r >= 0)
+                r = get_uint_if(object, "delay_usec", USEC_INFINITY, &p.delay_usec);
+        if (r >= 0)
+                r = get_uint_if(object, "delay_max_usec", USEC_INFINITY, &p.delay_max_usec);
+        if (r >= 0)
+                r = get_uint_if(object, "age_max_usec", USEC_INFINITY, &p.age_max_usec);
+        if (r < 0)
+                return r;
+        if (json_object_object_get_ex(object, "backoff", &value))
+                p.backoff = json_object_get_double(value);
+        if (json_object_object_get_ex(object, "timeouts", &value))
+                p.timeouts = json_object_get_boolean(value);
+        if (attempts == 0 || !(p.backoff >= 1))
+                return -EBADMSG;
+        p.attempts = (unsigned) attempts;
+        *ret = p;
+        return 0;
+}
+
+static int read_async(json_object *object, CatalogueFunction *f) {
+        uint64_t instances = INSTANCES_MAX_DEFAULT;
+        int r;
+
+        r = get_uint_if(object, "instances_max", UINT32_MAX, &instances);
+        if (r < 0)
+                return r;
+        f->instances_max = (unsigned) instances;
+        r = get_string_if(object, "on_success", DESTINATION_SIZE_MAX, &f->on_success);
+        if (r >= 0)
+                r = get_string_if(object, "on_failure", DESTINATION_SIZE_MAX, &f->on_failure);
+        return r < 0 ? r : read_retry(object, &f->retry);
+}
+
 static int read_function(const char *name, json_object *object, CatalogueFunction *f) {
         _cleanup_(freep) char *runtime = NULL;
         int r;
@@ -98,12 +159,10 @@ static int read_function(const char *name, json_object *object, CatalogueFunctio
         r = get_uint(object, "payload_max", SAND_PAYLOAD_HARD_MAX, &f->payload_max);
         if (r < 0)
                 return r;
-        if (json_object_object_get_ex(object, "content_type", NULL)) {
-                r = get_string(object, "content_type", 256, &f->content_type);
-                if (r < 0)
-                        return r;
-        }
-        return free_and_strdup(&f->name, name);
+        r = get_string_if(object, "content_type", 256, &f->content_type);
+        if (r >= 0)
+                r = read_async(object, f);
+        return r < 0 ? r : free_and_strdup(&f->name, name);
 }
 
 static int read_functions(json_object *object, CatalogueEntry *e) {
@@ -136,7 +195,7 @@ static int get_strings(json_object *object, const char *key, char ***ret) {
         if (!json_object_is_type(array, json_type_array))
                 return -EBADMSG;
         n = json_object_array_length(array);
-        if (n > CORS_STRINGS_MAX)
+        if (n > STRINGS_MAX)
                 return -EBADMSG;
         for (size_t i = 0; i < n; i++) {
                 json_object *s = json_object_array_get_idx(array, i);
@@ -191,6 +250,7 @@ static int read_route(const CatalogueEntry *e, json_object *object, HttpTrigger 
         r = web_route_parse(key, &t->route, &expected);
         if (r < 0)
                 return r == -EINVAL ? -EBADMSG : r;
+        t->async = json_object_get_boolean(json_object_object_get(object, "async"));
         return json_object_object_get_ex(object, "cors", &cors) ? read_cors(cors, &t->cors) : 0;
 }
 
@@ -210,6 +270,39 @@ static int read_routes(json_object *object, CatalogueEntry *e) {
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 int r = read_route(e, json_object_array_get_idx(routes, i), e->routes + e->n_routes++);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int read_topic(const CatalogueEntry *e, json_object *object, TopicTrigger *t) {
+        int r;
+
+        if (!json_object_is_type(object, json_type_object))
+                return -EBADMSG;
+        r = get_string(object, "event", SAND_TOPIC_SIZE_MAX, &t->pattern);
+        if (r >= 0)
+                r = get_string(object, "target", 64, &t->target);
+        return r >= 0 && !catalogue_find(e, t->target) ? -EBADMSG : r;
+}
+
+static int read_topics(json_object *object, CatalogueEntry *e) {
+        json_object *topics;
+        size_t n;
+
+        if (!json_object_object_get_ex(object, "topics", &topics))
+                return 0;
+        if (!json_object_is_type(topics, json_type_array))
+                return -EBADMSG;
+        n = json_object_array_length(topics);
+        if (n > WEB_TRIGGERS_MAX)
+                return -EBADMSG;
+        e->topics = calloc(n + 1, sizeof(TopicTrigger));
+        if (!e->topics)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                int r = read_topic(e, json_object_array_get_idx(topics, i), e->topics + e->n_topics++);
                 if (r < 0)
                         return r;
         }
@@ -243,6 +336,10 @@ static int read_entry(const char *name, json_object *object, CatalogueEntry **re
         r = read_functions(object, e);
         if (r >= 0)
                 r = read_routes(object, e);
+        if (r >= 0)
+                r = read_topics(object, e);
+        if (r >= 0)
+                r = get_strings(object, "allow", &e->allow);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -281,7 +378,7 @@ static int read_file(int dir_fd, const char *file, char **ret, size_t *ret_size)
 }
 
 static json_object *parse_text(const char *text, size_t size) {
-        struct json_tokener *tokener = json_tokener_new_ex(16);
+        struct json_tokener *tokener = json_tokener_new_ex(JSON_TEXT_DEPTH_MAX + 2);
         json_object *object;
 
         if (!tokener)
@@ -421,14 +518,43 @@ static int add_uint(json_object *object, const char *key, uint64_t value) {
         return add(object, key, json_object_new_uint64(value));
 }
 
-static int add_function(json_object *functions, const FunctionSpec *f) {
+int catalogue_add_retry(json_object *object, const RetryPolicy *p) {
+        json_object *retry = json_object_new_object();
+
+        if (add(object, "retry", retry) < 0 ||
+            add_uint(retry, "attempts", p->attempts) < 0 ||
+            add_uint(retry, "delay_usec", p->delay_usec) < 0 ||
+            add(retry, "backoff", json_object_new_double(p->backoff)) < 0 ||
+            add_uint(retry, "delay_max_usec", p->delay_max_usec) < 0 ||
+            add_uint(retry, "age_max_usec", p->age_max_usec) < 0)
+                return -ENOMEM;
+        return add(retry, "timeouts", json_object_new_boolean(p->timeouts));
+}
+
+/* With the application's name, as it is deployed, where there is none. */
+static int add_destination(json_object *object, const char *key, const char *name, const char *destination) {
+        char whole[DESTINATION_SIZE_MAX + 1];
+
+        if (!destination)
+                return 0;
+        if (strchr(destination, '/'))
+                return add_string(object, key, destination);
+        (void) snprintf(whole, sizeof(whole), "%s/%s", name, destination);
+        return add_string(object, key, whole);
+}
+
+static int add_function(json_object *functions, const char *name, const FunctionSpec *f) {
         json_object *object = json_object_new_object();
 
         if (add(functions, f->name, object) < 0 ||
             add_string(object, "runtime", runtime_to_string(f->runtime)) < 0 ||
             add_uint(object, "timeout_usec", f->timeout_usec) < 0 ||
             add_uint(object, "payload_max", f->payload_max) < 0 ||
-            add_uint(object, "queue_max", f->queue_max) < 0)
+            add_uint(object, "queue_max", f->queue_max) < 0 ||
+            add_uint(object, "instances_max", f->max) < 0 ||
+            catalogue_add_retry(object, &f->retry) < 0 ||
+            add_destination(object, "on_success", name, f->on_success) < 0 ||
+            add_destination(object, "on_failure", name, f->on_failure) < 0)
                 return -ENOMEM;
         return f->content_type ? add_string(object, "content_type", f->content_type) : 0;
 }
@@ -482,7 +608,70 @@ int catalogue_add_routes(json_object *object, const Manifest *m) {
                         r = add_string(route, "target", t->target);
                 if (r >= 0 && t->cors)
                         r = add_cors(route, t->cors);
+                if (r >= 0 && t->async)
+                        r = add(route, "async", json_object_new_boolean(true));
         }
+        return r;
+}
+
+int catalogue_add_topics(json_object *object, const Manifest *m) {
+        json_object *topics = json_object_new_array();
+        int r = add(object, "topics", topics);
+
+        for (size_t i = 0; r >= 0 && i < m->n_topics; i++) {
+                json_object *topic = json_object_new_object();
+
+                if (!topic || json_object_array_add(topics, topic) < 0) {
+                        (void) json_object_put(topic);
+                        return -ENOMEM;
+                }
+                r = add_string(topic, "event", m->topics[i].pattern);
+                if (r >= 0)
+                        r = add_string(topic, "target", m->topics[i].target);
+        }
+        return r;
+}
+
+static int add_timer(json_object *triggers, const TimerTrigger *t) {
+        json_object *object = json_object_new_object(), *input;
+        const char *text = t->input ?: "{}";
+        char name[32];
+
+        (void) snprintf(name, sizeof(name), "timer-%zu", t->index);
+        if (add(triggers, name, object) < 0 ||
+            add_string(object, "target", t->target) < 0 ||
+            add(object, "overlap", json_object_new_boolean(t->overlap)) < 0)
+                return -ENOMEM;
+        input = parse_text(text, strlen(text)); /* null is NULL, and a value */
+        if (!input && !streq(text, "null"))
+                return -ENOMEM;
+        if (json_object_object_add(object, "input", input) < 0) {
+                (void) json_object_put(input);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static int add_path(json_object *triggers, const PathTrigger *t) {
+        json_object *object = json_object_new_object();
+        char name[32];
+
+        (void) snprintf(name, sizeof(name), "path-%zu", t->index);
+        if (add(triggers, name, object) < 0 ||
+            add_string(object, "target", t->target) < 0 ||
+            add_string(object, "path", t->path) < 0)
+                return -ENOMEM;
+        return add_string(object, "host", t->host);
+}
+
+static int add_unit_triggers(json_object *object, const Manifest *m) {
+        json_object *triggers = json_object_new_object();
+        int r = add(object, "triggers", triggers);
+
+        for (size_t i = 0; r >= 0 && i < m->n_timers; i++)
+                r = add_timer(triggers, m->timers + i);
+        for (size_t i = 0; r >= 0 && i < m->n_paths; i++)
+                r = add_path(triggers, m->paths + i);
         return r;
 }
 
@@ -497,9 +686,13 @@ static int build_entry(json_object *object, const Manifest *m, const char *name,
             add_uint(object, "uid_base", uid_base) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < m->n_functions; i++)
-                if (add_function(functions, m->functions + i) < 0)
+                if (add_function(functions, name, m->functions + i) < 0)
                         return -ENOMEM;
-        return m->n_triggers > 0 ? catalogue_add_routes(object, m) : 0;
+        if ((m->n_triggers > 0 && catalogue_add_routes(object, m) < 0) ||
+            (m->n_topics > 0 && catalogue_add_topics(object, m) < 0) ||
+            (m->n_timers + m->n_paths > 0 && add_unit_triggers(object, m) < 0))
+                return -ENOMEM;
+        return add_strings(object, "allow", m->allow);
 }
 
 static int write_all(int fd, const char *text, size_t size) {

@@ -6,11 +6,20 @@
  *
  * {"name":"thumbnails","version":"3-0f3a...","hash":"...","uid_base":1000000,
  *  "functions":{"resize":{"runtime":"native","timeout_usec":30000000,"payload_max":16777216,
- *                         "queue_max":1000,"content_type":"image/jpeg"}},
+ *                         "queue_max":1000,"content_type":"image/jpeg","instances_max":16,
+ *                         "retry":{"attempts":3,"delay_usec":1000000,"backoff":2.0,"delay_max_usec":300000000,
+ *                                  "age_max_usec":21600000000,"timeouts":true},
+ *                         "on_success":"thumbnails/index","on_failure":"alarms/mail"}},
  *  "routes":[{"http":"GET /photos/{id}","target":"resize","cors":{"origins":["https://example.org"],
  *             "methods":["GET"],"headers":["x-api-key"],"expose_headers":["etag"],"max_age_usec":600000000,
- *             "credentials":true}}]}
- * What an older hostd published has no routes. */
+ *             "credentials":true},"async":true}],
+ *  "topics":[{"event":"orders.*","target":"resize"}],
+ *  "allow":["shop"],
+ *  "triggers":{"timer-0":{"target":"resize","input":{"all":true},"overlap":false},
+ *              "path-1":{"target":"resize","path":"/mnt/in/new","host":"/srv/photos/new"}}}
+ * "triggers" are those that systemd sets off, by what their units are called and with their number in the manifest's array; the
+ * trigger program reads them, with this application's own names of functions: for others they are as good as not there.
+ * What is NULL or false is not said; what an older hostd published has less, and then a manifest's defaults count. */
 
 #include "manifest.h"
 
@@ -49,3 +58,6 @@ int catalogue_publish(int dir_fd, const Manifest *m, const char *name, const cha
 int catalogue_withdraw(int dir_fd, const char *name);
 /* Adds "routes" as above: what hostd tells of an application names them alike. */
 int catalogue_add_routes(json_object *object, const Manifest *m);
+/* Likewise "topics" and a function's "retry". */
+int catalogue_add_topics(json_object *object, const Manifest *m);
+int catalogue_add_retry(json_object *object, const RetryPolicy *p);

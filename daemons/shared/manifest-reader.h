@@ -76,7 +76,15 @@ void read_command(Reader *rd, const Place *at, json_object *value, const Key *ke
 void read_handler(Reader *rd, const Place *at, json_object *value, FunctionSpec *spec);
 /* manifest-trigger.c: Manifest; and what holds between triggers and functions, once all are read */
 void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
-void check_triggers(Reader *rd, const Manifest *m);
+void check_triggers(Reader *rd, const Manifest *m); /* and finds the paths on the host */
+void triggers_done(Manifest *m);
+/* manifest-async.c: what becomes of asynchronous events, RetryPolicy, char * and char **. A function's `retry` is merged with the application's
+ * when both are read. */
+void read_retry(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
+void read_destination(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
+void read_allow(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
+void merge_retry(Reader *rd, const RetryPolicy *base, Manifest *m);
+void check_destinations(Reader *rd, const Manifest *m);
 /* manifest-mount.c: Manifest; and what holds between them */
 void read_mounts(Reader *rd, const Place *at, json_object *value, const Key *key, void *target);
 void check_mounts(Reader *rd, const Manifest *m);

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The array `triggers` of a manifest. Timers, paths and events are kinds of later versions. */
+/* The array `triggers` of a manifest: four kinds, of which each has an array of its own in it. */
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "manifest-reader.h"
+#include "mount-path.h"
+#include "protocol.h"
 
 #define ORIGINS_MAX 64U
 #define CORS_NAMES_MAX 32U
 #define ORIGIN_SIZE_MAX 256U
 #define CORS_NAME_SIZE_MAX 64U
+#define CALENDAR_SIZE_MAX 128U
 #define TOKEN_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 /* ---- cors ---- */
@@ -104,7 +108,10 @@ static void read_cors(Reader *rd, const Place *at, json_object *value, const Key
                                 strv_contains(t->cors->origins, "*") ? "origins" : "expose_headers");
 }
 
-/* ---- triggers ---- */
+/* ---- their keys ---- */
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
 
 static void read_route(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
         HttpTrigger *t = target;
@@ -119,43 +126,144 @@ static void read_route(Reader *rd, const Place *at, json_object *value, const Ke
                 rd->error = r;
 }
 
-static void read_target(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
-        HttpTrigger *t = target;
+/* A string that passes `is_valid`, if there is one. */
+static void read_text(Reader *rd, const Place *at, json_object *value, const Key *key, void *target,
+                      bool (*is_valid)(const char *s)) {
+        const char *s = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
 
-        if (!json_object_is_type(value, json_type_string))
+        if (!s || (is_valid && !is_valid(s)))
                 reader_mismatch(rd, at, value, key->expected);
-        else if (free_and_strdup(&t->target, json_object_get_string(value)) < 0)
+        else if (free_and_strdup((char **) ((char *) target + key->offset), s) < 0)
                 rd->error = -ENOMEM;
 }
 
-static void read_async(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
-        if (!json_object_is_type(value, json_type_boolean))
-                reader_mismatch(rd, at, value, key->expected);
-        else if (json_object_get_boolean(value))
-                reader_complain(rd, at, "found true, expected false: asynchronous triggers are not served by this version "
-                                "of SAND");
+static void read_target(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        read_text(rd, at, value, key, target, NULL);
 }
 
-static const Key trigger_keys[] = {
+/* What passes is one word of a line of a unit; whether it is a calendar expression is systemd's to say, which knows the
+ * host's time zones. */
+static bool calendar_is_valid(const char *s) {
+        size_t l = strlen(s);
+
+        return l > 0 && l <= CALENDAR_SIZE_MAX && strchr(LETTERS DIGITS "*", *s) && s[l - 1] != ' ' &&
+                !s[strspn(s, LETTERS DIGITS " *,-./:_~+")];
+}
+
+static void read_calendar(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        read_text(rd, at, value, key, target, calendar_is_valid);
+}
+
+static void read_path(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        read_text(rd, at, value, key, target, mount_path_is_valid);
+}
+
+static bool pattern_is_valid(const char *s) {
+        size_t l = strlen(s);
+
+        return l > 0 && l <= SAND_TOPIC_SIZE_MAX && !s[strspn(s, SAND_TOPIC_CHARACTERS "*")];
+}
+
+static void read_pattern(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        read_text(rd, at, value, key, target, pattern_is_valid);
+}
+
+static void read_input(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        const char *s = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+        if (!s || free_and_strdup(&((TimerTrigger *) target)->input, s) < 0)
+                rd->error = -ENOMEM;
+}
+
+#define TARGET(type) { "target", read_target, offsetof(type, target), .expected = "the name of a function", .required = true }
+#define BOOLEAN_EXPECTED "true or false"
+
+static const Key http_keys[] = {
         { "http", read_route, .expected = WEB_ROUTE_EXPECTED, .required = true },
-        { "target", read_target, .expected = "the name of a function", .required = true },
-        { "async", read_async, .expected = "true or false" },
+        TARGET(HttpTrigger),
+        { "async", read_boolean, offsetof(HttpTrigger, async), .expected = BOOLEAN_EXPECTED },
         { "cors", read_cors },
         {}
 };
 
-static void read_trigger(Reader *rd, const Place *at, json_object *value, HttpTrigger *t) {
-        static const char *const later[] = { "timer", "path", "event" };
+static const Key timer_keys[] = {
+        { "timer", read_calendar, offsetof(TimerTrigger, calendar), .required = true,
+          .expected = "a calendar expression as in systemd.time(7), such as \"daily\" or \"Mon..Fri 02:30\", of at most 128 bytes" },
+        TARGET(TimerTrigger),
+        { "input", read_input },
+        { "persistent", read_boolean, offsetof(TimerTrigger, persistent), .expected = BOOLEAN_EXPECTED },
+        { "jitter", read_span, offsetof(TimerTrigger, jitter_usec), 0, 24 * USEC_PER_HOUR,
+          "a time span from \"0\" to \"24h\", such as \"30s\"" },
+        { "overlap", read_boolean, offsetof(TimerTrigger, overlap), .expected = BOOLEAN_EXPECTED },
+        {}
+};
 
-        for (size_t i = 0; i < ELEMENTSOF(later) && json_object_is_type(value, json_type_object); i++)
-                if (json_object_object_get_ex(value, later[i], NULL)) {
-                        Place place = { .parent = at, .key = later[i] };
+static const Key path_keys[] = {
+        { "path", read_path, offsetof(PathTrigger, path), .expected = MOUNT_PATH_EXPECTED, .required = true },
+        TARGET(PathTrigger),
+        {}
+};
 
-                        reader_complain(rd, &place, "found a trigger of the kind \"%s\", which is not served by this "
-                                        "version of SAND, expected \"http\"", later[i]);
-                        return;
-                }
-        read_object(rd, at, value, trigger_keys, t);
+static const Key topic_keys[] = {
+        { "event", read_pattern, offsetof(TopicTrigger, pattern), .required = true,
+          .expected = "1 to 128 letters, digits, ., _, - or *, such as \"orders.*\"" },
+        TARGET(TopicTrigger),
+        {}
+};
+
+/* ---- their kinds ---- */
+
+/* Where a kind is in a Manifest, and what all kinds have in common in one of it. */
+typedef struct Kind {
+        const Key *keys; /* the first names it */
+        size_t items, n, size, target, index;
+} Kind;
+
+#define KIND(k, array, count, type)                                                                                  \
+        { k, offsetof(Manifest, array), offsetof(Manifest, count), sizeof(type), offsetof(type, target), offsetof(type, index) }
+
+static const Kind kinds[] = {
+        KIND(http_keys, triggers, n_triggers, HttpTrigger),
+        KIND(timer_keys, timers, n_timers, TimerTrigger),
+        KIND(path_keys, paths, n_paths, PathTrigger),
+        KIND(topic_keys, topics, n_topics, TopicTrigger),
+};
+
+static char **kind_items(const Kind *k, const Manifest *m) {
+        return (char **) ((char *) m + k->items);
+}
+
+static size_t *kind_count(const Kind *k, const Manifest *m) {
+        return (size_t *) ((char *) m + k->n);
+}
+
+static const Kind *kind_of(json_object *value) {
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (json_object_object_get_ex(value, kinds[i].keys->name, NULL))
+                        return kinds + i;
+        return NULL;
+}
+
+/* One that is bad is empty, or has some of its values. */
+static void read_trigger(Reader *rd, const Place *at, json_object *value, Manifest *m) {
+        const Kind *kind;
+        char *item;
+
+        if (!json_object_is_type(value, json_type_object)) {
+                reader_mismatch(rd, at, value, "an object");
+                return;
+        }
+        kind = kind_of(value);
+        if (!kind) {
+                reader_complain(rd, at, "found a trigger of no kind, expected one of the keys \"http\", \"timer\", \"path\" "
+                                "and \"event\"");
+                return;
+        }
+        item = *kind_items(kind, m) + kind->size * (*kind_count(kind, m))++;
+        *(size_t *) (item + kind->index) = at->index;
+        if (kind->keys == timer_keys)
+                ((TimerTrigger *) item)->overlap = true;
+        read_object(rd, at, value, kind->keys, item);
 }
 
 void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
@@ -171,43 +279,110 @@ void read_triggers(Reader *rd, const Place *at, json_object *value, const Key *k
                 reader_complain(rd, at, "found %zu triggers, expected at most %u", n, WEB_TRIGGERS_MAX);
                 return;
         }
-        m->triggers = calloc(n + 1, sizeof(HttpTrigger));
-        if (!m->triggers) {
-                rd->error = -ENOMEM;
-                return;
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                char **items = kind_items(kinds + i, m);
+
+                *items = calloc(n + 1, kinds[i].size);
+                if (!*items) {
+                        rd->error = -ENOMEM;
+                        return;
+                }
         }
-        m->n_triggers = n; /* one that is bad is empty */
         for (size_t i = 0; i < n; i++) {
                 Place place = { .parent = at, .index = i };
-                read_trigger(rd, &place, json_object_array_get_idx(value, i), m->triggers + i);
+                read_trigger(rd, &place, json_object_array_get_idx(value, i), m);
         }
 }
 
-/* Against the functions and the triggers before it. */
-static void check_trigger(Reader *rd, const Place *at, const Manifest *m, size_t i) {
-        const HttpTrigger *t = m->triggers + i;
-        Place target = { .parent = at, .key = "target" }, http = { .parent = at, .key = "http" };
+/* ---- what holds between them, functions and mounts ---- */
 
-        if (t->target && m->n_functions > 0 && !manifest_find(m, t->target))
-                reader_complain(rd, &target, "found \"%.64s\", expected the name of a function", t->target);
-        if (!t->route.key)
-                return;
-        for (size_t k = 0; k < i; k++) {
-                const WebRoute *other = &m->triggers[k].route;
+static void check_target(Reader *rd, const Place *at, const Manifest *m, const char *target) {
+        Place place = { .parent = at, .key = "target" };
 
-                if (!other->key || !web_routes_clash(other, &t->route))
+        if (target && m->n_functions > 0 && !manifest_find(m, target))
+                reader_complain(rd, &place, "found \"%.64s\", expected the name of a function", target);
+}
+
+/* Against those before it. */
+static void check_route(Reader *rd, const Place *triggers, const Manifest *m, const HttpTrigger *t) {
+        Place trigger = { .parent = triggers, .index = t->index }, at = { .parent = &trigger, .key = "http" };
+
+        for (const HttpTrigger *other = m->triggers; t->route.key && other < t; other++) {
+                if (!other->route.key || !web_routes_clash(&other->route, &t->route))
                         continue;
-                reader_complain(rd, &http, "found \"%.256s\", which overlaps with \"%.256s\" at /triggers/%zu/http, expected "
-                                "routes of which one is narrower wherever both match", t->route.key, other->key, k);
+                reader_complain(rd, &at, "found \"%.256s\", which overlaps with \"%.256s\" at /triggers/%zu/http, expected "
+                                "routes of which one is narrower wherever both match", t->route.key, other->route.key, other->index);
                 return;
         }
+}
+
+static void check_input(Reader *rd, const Place *triggers, const Manifest *m, const TimerTrigger *t) {
+        Place trigger = { .parent = triggers, .index = t->index }, at = { .parent = &trigger, .key = "input" };
+        const FunctionSpec *f = t->target ? manifest_find(m, t->target) : NULL;
+
+        if (t->input && f && strlen(t->input) > f->payload_max)
+                reader_complain(rd, &at, "found %zu bytes, expected no more than the function's payload_max, %" PRIu64,
+                                strlen(t->input), f->payload_max);
+}
+
+static void resolve_path(Reader *rd, const Place *triggers, const Manifest *m, PathTrigger *t) {
+        Place trigger = { .parent = triggers, .index = t->index }, at = { .parent = &trigger, .key = "path" };
+
+        if (!t->path)
+                return;
+        for (size_t i = 0; i < m->n_mounts; i++) {
+                const MountSpec *mount = m->mounts + i;
+
+                if (!mount->at || !mount_path_within(t->path, mount->at))
+                        continue;
+                if (mount->host && asprintf(&t->host, "%s%s", mount->host, t->path + strlen(mount->at)) < 0) {
+                        t->host = NULL;
+                        rd->error = -ENOMEM;
+                }
+                return;
+        }
+        reader_complain(rd, &at, "found \"%.256s\", expected a path at or below \"at\" of one of the mounts", t->path);
 }
 
 void check_triggers(Reader *rd, const Manifest *m) {
         Place document = {}, triggers = { .parent = &document, .key = "triggers" };
 
-        for (size_t i = 0; i < m->n_triggers; i++) {
-                Place at = { .parent = &triggers, .index = i };
-                check_trigger(rd, &at, m, i);
+        for (const Kind *k = kinds; k < kinds + ELEMENTSOF(kinds); k++)
+                for (size_t i = 0; i < *kind_count(k, m); i++) {
+                        char *item = *kind_items(k, m) + i * k->size;
+                        Place at = { .parent = &triggers, .index = *(size_t *) (item + k->index) };
+
+                        check_target(rd, &at, m, *(char **) (item + k->target));
+                }
+        for (size_t i = 0; i < m->n_triggers; i++)
+                check_route(rd, &triggers, m, m->triggers + i);
+        for (size_t i = 0; i < m->n_timers; i++)
+                check_input(rd, &triggers, m, m->timers + i);
+        for (size_t i = 0; i < m->n_paths; i++)
+                resolve_path(rd, &triggers, m, m->paths + i);
+}
+
+void topic_triggers_free(TopicTrigger *l, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                free(l[i].pattern);
+                free(l[i].target);
         }
+        free(l);
+}
+
+void triggers_done(Manifest *m) {
+        http_triggers_free(m->triggers, m->n_triggers);
+        for (size_t i = 0; i < m->n_timers; i++) {
+                free(m->timers[i].calendar);
+                free(m->timers[i].target);
+                free(m->timers[i].input);
+        }
+        free(m->timers);
+        for (size_t i = 0; i < m->n_paths; i++) {
+                free(m->paths[i].path);
+                free(m->paths[i].host);
+                free(m->paths[i].target);
+        }
+        free(m->paths);
+        topic_triggers_free(m->topics, m->n_topics);
 }

@@ -166,6 +166,7 @@ static void read_cpu_weight(Reader *rd, const Place *at, json_object *value, con
 
 #define FIELD(f) offsetof(FunctionSpec, f)
 #define UNSERVED(n) { .name = n, .read = read_unserved }
+#define DESTINATION_EXPECTED "the name of a function, or \"app/function\""
 #define CREDENTIALS_EXPECTED "an array of at most 64 names of secrets"
 
 static const Key instances_keys[] = {
@@ -213,9 +214,9 @@ static const Key function_keys[] = {
         { "resources", read_members, .keys = function_resources_keys },
         { "environment", read_environment, FIELD(environment), .expected = "an object of variables" },
         { "credentials", read_credentials, FIELD(credentials), .expected = CREDENTIALS_EXPECTED },
-        UNSERVED("retry"),
-        UNSERVED("on_success"),
-        UNSERVED("on_failure"),
+        { "retry", read_nothing }, /* merge_retry() */
+        { "on_success", read_destination, FIELD(on_success), .expected = DESTINATION_EXPECTED },
+        { "on_failure", read_destination, FIELD(on_failure), .expected = DESTINATION_EXPECTED },
         {}
 };
 
@@ -225,6 +226,8 @@ static void function_done(FunctionSpec *f) {
         free(f->content_type);
         strv_free(f->environment);
         strv_free(f->credentials);
+        free(f->on_success);
+        free(f->on_failure);
         *f = (FunctionSpec) {};
 }
 
@@ -284,6 +287,7 @@ static void read_functions(Reader *rd, const Place *at, json_object *value, cons
 typedef struct Document {
         Manifest manifest; /* first: readers take either */
         char **environment, **credentials;
+        RetryPolicy retry;
 } Document;
 
 #define APP_FIELD(f) offsetof(Document, f)
@@ -304,8 +308,9 @@ static const Key document_keys[] = {
         { "mounts", read_mounts, .expected = "an array of mounts" },
         { "packages", read_packages, APP_FIELD(manifest.packages), .expected = "an array of Debian packages' names" },
         { "build", read_command, APP_FIELD(manifest.build), .expected = "an array of a program and its arguments" },
+        { "retry", read_retry, APP_FIELD(retry), .expected = "an object" },
+        { "allow", read_allow, APP_FIELD(manifest.allow), .expected = "an array of at most 64 applications' names" },
         UNSERVED("workflows"),
-        UNSERVED("allow"),
         {}
 };
 
@@ -356,7 +361,8 @@ static void manifest_done(Manifest *m) {
         free(m->name);
         strv_free(m->resources);
         strv_free(m->credentials);
-        http_triggers_free(m->triggers, m->n_triggers);
+        triggers_done(m);
+        strv_free(m->allow);
         mounts_free(m->mounts, m->n_mounts);
         strv_free(m->packages);
         strv_free(m->build);
@@ -401,13 +407,16 @@ static void check_resources(Reader *rd, const Manifest *m) {
 }
 
 static int read_document(Reader *rd, Manifest **ret) {
-        Document d = { .manifest = { .idle_usec = 5 * USEC_PER_MINUTE, .receipts = RECEIPTS_SAMPLE } };
+        Document d = { .manifest = { .idle_usec = 5 * USEC_PER_MINUTE, .receipts = RECEIPTS_SAMPLE },
+                       .retry = RETRY_POLICY_DEFAULT };
         Place document = {};
         Manifest *m = NULL;
 
         read_object(rd, &document, rd->layers->merged, document_keys, &d);
         merge_environments(rd, &d);
         merge_credentials(rd, &d);
+        merge_retry(rd, &d.retry, &d.manifest);
+        check_destinations(rd, &d.manifest);
         check_triggers(rd, &d.manifest);
         check_mounts(rd, &d.manifest);
         check_resources(rd, &d.manifest);

@@ -62,6 +62,7 @@ typedef struct RetryPolicy {
         bool timeouts;           /* whether Timeout is tried again; true */
 } RetryPolicy;
 
+#define RETRY_ATTEMPTS_MAX 100U
 #define RETRY_POLICY_DEFAULT                                                                                       \
         ((RetryPolicy) { .attempts = 3, .delay_usec = USEC_PER_SEC, .backoff = 2,                                   \
                          .delay_max_usec = 5 * USEC_PER_MINUTE, .age_max_usec = 6 * USEC_PER_HOUR, .timeouts = true })
@@ -105,6 +106,10 @@ typedef struct TopicTrigger {
         char *pattern, *target;  /* "orders.*": '*' stands for any characters */
         size_t index;
 } TopicTrigger;
+
+void topic_triggers_free(TopicTrigger *l, size_t n);
+
+#define ALLOW_MAX 64U
 
 typedef struct Manifest {
         char *name;

@@ -78,6 +78,7 @@ typedef struct HttpTrigger {
         char *target;
         WebCors *cors; /* NULL: no other origin may */
         bool async;    /* the event is accepted, and answered with 202 */
+        size_t index;  /* in the manifest's triggers */
 } HttpTrigger;
 
 void http_triggers_free(HttpTrigger *l, size_t n);

@@ -31,7 +31,8 @@ static const char full[] =
         "      \"instances\": { \"warm\": 2, \"max\": 4, \"events\": 0 }, \"queue\": { \"max\": 10, \"bytes\": \"1G\" },\n"
         "      \"memory\": \"256M\", \"resources\": { \"TasksMax\": 7, \"MemoryMax\": \"512M\", \"CPUWeight\": 30 },\n"
         "      \"environment\": { \"QUALITY\": \"85\", \"URL\": \"http://x//y\" } },\n"
-        "    \"extract\": { \"runtime\": \"python3\", \"handler\": \"pkg.extract.handle\" },\n"
+        "    \"extract\": { \"runtime\": \"python3\", \"handler\": \"pkg.extract.handle\", \"on_success\": \"sign\",\n"
+        "      \"on_failure\": \"alarms/mail\", \"retry\": { \"delay\": \"10min\", \"backoff\": 1.5 } },\n"
         "    \"sign\": { \"runtime\": \"exec\", \"handler\": [\"bin/sign\", \"--stdin\", \"\"] },\n"
         "    \"cat\": { \"runtime\": \"exec\", \"handler\": \"cat\" }\n"
         "  },\n"
@@ -41,6 +42,10 @@ static const char full[] =
         "  \"mounts\": [ { \"host\": \"/srv/in\", \"at\": \"/mnt/in\" },\n"
         "    { \"at\": \"/mnt/out\", \"write\": true,\n"
         "      \"host\": \"/srv/out\" } ],\n"
+        "  \"retry\": { \"attempts\": 5, \"timeouts\": false }, \"allow\": [\"shop\"],\n"
+        "  \"triggers\": [ { \"event\": \"photo.*\", \"target\": \"cat\" }, { \"http\": \"POST /\", \"target\": \"sign\", \"async\": true },\n"
+        "    { \"timer\": \"daily\", \"target\": \"cat\", \"jitter\": \"1min\", \"input\": { \"a\": [1.50, \"/\"] } },\n"
+        "    { \"path\": \"/mnt/in/new\", \"target\": \"resize\" }, { \"path\": \"/mnt/out\", \"target\": \"cat\" } ],\n"
         "  \"packages\": [\"python3-pil\", \"fonts-dejavu-core\"], \"build\": [\"make\", \"-j\"]\n"
         "}";
 
@@ -72,6 +77,35 @@ static void test_full(void **state) {
         assert_string_equal(m->mounts[1].host, "/srv/out");
         assert_true(m->mounts[1].write);
         assert_int_equal(m->mounts[1].line, m->mounts[0].line + 2);
+
+        assert_strv(m->allow, (const char *const[]) { "shop" }, 1);
+        assert_int_equal(m->n_triggers, 1);
+        assert_true(m->triggers[0].async);
+        assert_int_equal(m->triggers[0].index, 1);
+        assert_int_equal(m->n_topics, 1);
+        assert_string_equal(m->topics[0].pattern, "photo.*");
+        assert_int_equal(m->n_timers, 1);
+        assert_string_equal(m->timers[0].calendar, "daily");
+        assert_string_equal(m->timers[0].input, "{\"a\":[1.50,\"/\"]}");
+        assert_int_equal(m->timers[0].jitter_usec, USEC_PER_MINUTE);
+        assert_true(m->timers[0].overlap);
+        assert_false(m->timers[0].persistent);
+        assert_int_equal(m->timers[0].index, 2);
+        assert_int_equal(m->n_paths, 2);
+        assert_string_equal(m->paths[0].host, "/srv/in/new");
+        assert_string_equal(m->paths[0].target, "resize");
+        assert_string_equal(m->paths[1].host, "/srv/out");
+        assert_int_equal(m->paths[1].index, 4);
+
+        f = manifest_find(m, "extract");
+        assert_string_equal(f->on_success, "sign");
+        assert_string_equal(f->on_failure, "alarms/mail");
+        assert_int_equal(f->retry.attempts, 5);
+        assert_false(f->retry.timeouts);
+        assert_int_equal(f->retry.delay_usec, 10 * USEC_PER_MINUTE);
+        assert_int_equal(f->retry.delay_max_usec, 10 * USEC_PER_MINUTE); /* no less than the delay */
+        assert_true(f->retry.backoff == 1.5);
+        assert_int_equal(f->retry.age_max_usec, 6 * USEC_PER_HOUR);
 
         f = m->functions; /* the file's order */
         assert_string_equal(f->name, "resize");
@@ -122,6 +156,11 @@ static void test_defaults(void **state) {
         assert_int_equal(f->cpu_weight, 0);
         assert_int_equal(strv_length(f->environment), 0);
         assert_int_equal(m->idle_usec, 5 * USEC_PER_MINUTE);
+        assert_int_equal(f->retry.attempts, 3);
+        assert_int_equal(f->retry.delay_usec, USEC_PER_SEC);
+        assert_int_equal(f->retry.delay_max_usec, 5 * USEC_PER_MINUTE);
+        assert_true(f->retry.timeouts);
+        assert_null(f->on_failure);
         assert_int_equal(m->receipts, RECEIPTS_SAMPLE);
         assert_int_equal(strv_length(m->resources), 0);
         assert_int_equal(strv_length(m->packages), 0);
@@ -166,13 +205,32 @@ static const Case cases[] = {
         { NULL, "\"timeuot\": \"1s\"", "/functions/f/timeuot", "expected perhaps \"timeout\"" },
         /* known, not served */
         { "\"workflows\": {}", NULL, "/workflows", "\"workflows\", which is not served by this version of SAND" },
-        { "\"allow\": []", NULL, "/allow", "not served by this version" },
         { "\"network\": \"host\"", NULL, "/network", "found \"host\", expected \"none\" or \"nat\"" },
         { "\"network\": true", NULL, "/network", "found true, expected \"none\" or \"nat\"" },
-        { NULL, "\"retry\": {}", "/functions/f/retry", "not served by this version" },
-        { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "not served by this version" },
-        { NULL, "\"on_failure\": \"f\"", "/functions/f/on_failure", "not served by this version" },
         { NULL, "\"resources\": {\"CPUQuota\": \"50%\"}", "/functions/f/resources/CPUQuota", "not served" },
+        /* asynchronous events */
+        { "\"allow\": []" },
+        { "\"allow\": [\"a\", \"b-2\"]" },
+        { "\"allow\": [\"b\", \"b\"]", NULL, "/allow/1", "found \"b\" a second time" },
+        { "\"allow\": [\"*\"]", NULL, "/allow/0", "found \"*\", expected an application's name" },
+        { "\"allow\": \"b\"", NULL, "/allow", "found \"b\", expected an array of at most 64" },
+        { NULL, "\"retry\": {}" },
+        { "\"retry\": 3", NULL, "/retry", "found the number 3, expected an object" },
+        { "\"retry\": {\"attempts\": 0}", NULL, "/retry/attempts", "from 1 to 100" },
+        { NULL, "\"retry\": {\"attempts\": 101}", "/functions/f/retry/attempts", "from 1 to 100" },
+        { NULL, "\"retry\": {\"atempts\": 1}", "/functions/f/retry/atempts", "expected perhaps \"attempts\"" },
+        { NULL, "\"retry\": {\"backoff\": 0.5}", "/functions/f/retry/backoff", "from 1 to 100" },
+        { NULL, "\"retry\": {\"backoff\": \"2\"}", "/functions/f/retry/backoff", "found \"2\"" },
+        { NULL, "\"retry\": {\"delay\": 1}", "/functions/f/retry/delay", "a time span" },
+        { NULL, "\"retry\": {\"age_max\": \"infinity\"}", "/functions/f/retry/age_max", "to \"30d\"" },
+        { NULL, "\"retry\": {\"timeouts\": 1}", "/functions/f/retry/timeouts", "expected true or false" },
+        { NULL, "\"retry\": {\"delay\": \"10s\", \"delay_max\": \"9s\"}", "/functions/f/retry/delay", "longer span than delay_max" },
+        { NULL, "\"on_failure\": \"other/f\"" },
+        { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "found the function itself" },
+        { NULL, "\"on_failure\": \"g\"", "/functions/f/on_failure", "found \"g\", expected the name of a function" },
+        { NULL, "\"on_failure\": \"A/g\"", "/functions/f/on_failure", "or \"app/function\"" },
+        { NULL, "\"on_failure\": \"a/b/c\"", "/functions/f/on_failure", "or \"app/function\"" },
+        { NULL, "\"on_failure\": [\"a/b\"]", "/functions/f/on_failure", "found an array" },
         /* numbers, sizes, times */
         { NULL, "\"timeout\": 30", "/functions/f/timeout", "found the number 30, expected a time span" },
         { NULL, "\"timeout\": \"30 parsecs\"", "/functions/f/timeout", "found \"30 parsecs\"" },
@@ -347,7 +405,7 @@ static const Case cases[] = {
         { "\"triggers\": [7]", NULL, "/triggers/0",
           "found the number 7, expected an object" },
         { "\"triggers\": [{\"target\": \"f\"}]", NULL, "/triggers/0",
-          "the key \"http\" is missing" },
+          "found a trigger of no kind" },
         { "\"triggers\": [{\"http\": \"GET /a\"}]", NULL, "/triggers/0",
           "the key \"target\" is missing" },
         { "\"triggers\": [{\"http\": 5, \"target\": \"f\"}]", NULL, "/triggers/0/http",
@@ -365,18 +423,33 @@ static const Case cases[] = {
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": []}]", NULL, "/triggers/0/target",
           "found an array" },
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\", \"async\": false}]" },
-        { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\", \"async\": true}]", NULL, "/triggers/0/async",
-          "asynchronous triggers are not served by this version" },
+        { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\", \"async\": true}]" },
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\", \"async\": 1}]", NULL, "/triggers/0/async",
           "expected true or false" },
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\", \"methd\": 1}]", NULL, "/triggers/0/methd",
           "unknown key" },
-        { "\"triggers\": [{\"timer\": \"*:0/5\", \"target\": \"f\", \"jitter\": \"30s\"}]", NULL, "/triggers/0/timer",
-          "\"timer\", which is not served by this version" },
-        { "\"triggers\": [{\"path\": \"/mnt\", \"target\": \"f\"}]", NULL, "/triggers/0/path",
-          "\"path\", which is not served by this version" },
-        { "\"triggers\": [{\"event\": \"a.*\", \"target\": \"f\"}]", NULL, "/triggers/0/event",
-          "\"event\", which is not served by this version" },
+        { "\"triggers\": [{\"http\": \"GET /a\", \"timer\": \"daily\", \"target\": \"f\"}]", NULL, "/triggers/0/timer",
+          "unknown key" },
+        { "\"triggers\": [{\"timer\": \"*:0/5\", \"target\": \"f\", \"jitter\": \"30s\", \"input\": null, \"overlap\": false, \"persistent\": true}]" },
+        { "\"triggers\": [{\"timer\": \"Mon..Fri *-02~01 08:00:00.5 Europe/Berlin\", \"target\": \"f\"}]" },
+        { "\"triggers\": [{\"timer\": \"daily\\nUnit=x\", \"target\": \"f\"}]", NULL, "/triggers/0/timer", "a calendar expression" },
+        { "\"triggers\": [{\"timer\": \"\", \"target\": \"f\"}]", NULL, "/triggers/0/timer", "a calendar expression" },
+        { "\"triggers\": [{\"timer\": \"%i\", \"target\": \"f\"}]", NULL, "/triggers/0/timer", "a calendar expression" },
+        { "\"triggers\": [{\"timer\": \"daily\\\\\", \"target\": \"f\"}]", NULL, "/triggers/0/timer", "a calendar expression" },
+        { "\"triggers\": [{\"timer\": \"daily\", \"target\": \"g\"}]", NULL, "/triggers/0/target", "the name of a function" },
+        { "\"triggers\": [{\"timer\": \"daily\", \"target\": \"f\", \"jitter\": \"25h\"}]", NULL, "/triggers/0/jitter", "to \"24h\"" },
+        { "\"triggers\": [{\"timer\": \"daily\", \"target\": \"f\", \"overlap\": \"no\"}]", NULL, "/triggers/0/overlap", "true or false" },
+        { "\"triggers\": [{\"timer\": \"daily\", \"target\": \"f\", \"input\": \"abc\"}]", "\"payload_max\": \"4\"",
+          "/triggers/0/input", "found 5 bytes, expected no more than the function's payload_max, 4" },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/mnt\"}], \"triggers\": [{\"path\": \"/mnt\", \"target\": \"f\"}, {\"path\": \"/mnt/a\", \"target\": \"f\"}]" },
+        { "\"mounts\": [{\"host\": \"/srv\", \"at\": \"/mnt\"}], \"triggers\": [{\"path\": \"/mnt2\", \"target\": \"f\"}]", NULL, "/triggers/0/path",
+          "found \"/mnt2\", expected a path at or below \"at\" of one of the mounts" },
+        { "\"triggers\": [{\"path\": \"mnt\", \"target\": \"f\"}]", NULL, "/triggers/0/path", "expected an absolute path" },
+        { "\"triggers\": [{\"event\": \"a.*\", \"target\": \"f\"}]" },
+        { "\"triggers\": [{\"event\": \"a b\", \"target\": \"f\"}]", NULL, "/triggers/0/event", "such as \"orders.*\"" },
+        { "\"triggers\": [{\"event\": \"a.*\", \"target\": \"h\"}]", NULL, "/triggers/0/target", "the name of a function" },
+        { "\"triggers\": [{\"event\": \"a\", \"target\": \"f\"}, {\"http\": \"GET /a\", \"target\": \"f\"}, {\"http\": \"GET /a\", \"target\": \"f\"}]",
+          NULL, "/triggers/2/http", "overlaps with \"GET /a\" at /triggers/1/http" },
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\"}, {\"http\": \"GET /a\", \"target\": \"f\"}]", NULL, "/triggers/1/http",
           "overlaps with \"GET /a\" at /triggers/0/http" },
         { "\"triggers\": [{\"http\": \"GET /a\", \"target\": \"f\"}, {\"http\": \"ANY /a\", \"target\": \"f\"}, {\"http\": \"GET /{x}\", \"target\": \"f\"}]" },
