@@ -175,12 +175,12 @@ static void read_input(Reader *rd, const Place *at, json_object *value, const Ke
                 rd->error = -ENOMEM;
 }
 
-#define TARGET(type) { "target", read_target, offsetof(type, target), .expected = "the name of a function", .required = true }
+#define TARGET_EXPECTED "the name of a function"
 #define BOOLEAN_EXPECTED "true or false"
 
 static const Key http_keys[] = {
         { "http", read_route, .expected = WEB_ROUTE_EXPECTED, .required = true },
-        TARGET(HttpTrigger),
+        { "target", read_target, offsetof(HttpTrigger, target), .expected = TARGET_EXPECTED, .required = true },
         { "async", read_boolean, offsetof(HttpTrigger, async), .expected = BOOLEAN_EXPECTED },
         { "cors", read_cors },
         {}
@@ -189,7 +189,7 @@ static const Key http_keys[] = {
 static const Key timer_keys[] = {
         { "timer", read_calendar, offsetof(TimerTrigger, calendar), .required = true,
           .expected = "a calendar expression as in systemd.time(7), such as \"daily\" or \"Mon..Fri 02:30\", of at most 128 bytes" },
-        TARGET(TimerTrigger),
+        { "target", read_target, offsetof(TimerTrigger, target), .expected = TARGET_EXPECTED, .required = true },
         { "input", read_input },
         { "persistent", read_boolean, offsetof(TimerTrigger, persistent), .expected = BOOLEAN_EXPECTED },
         { "jitter", read_span, offsetof(TimerTrigger, jitter_usec), 0, 24 * USEC_PER_HOUR,
@@ -200,14 +200,14 @@ static const Key timer_keys[] = {
 
 static const Key path_keys[] = {
         { "path", read_path, offsetof(PathTrigger, path), .expected = MOUNT_PATH_EXPECTED, .required = true },
-        TARGET(PathTrigger),
+        { "target", read_target, offsetof(PathTrigger, target), .expected = TARGET_EXPECTED, .required = true },
         {}
 };
 
 static const Key topic_keys[] = {
         { "event", read_pattern, offsetof(TopicTrigger, pattern), .required = true,
           .expected = "1 to 128 letters, digits, ., _, - or *, such as \"orders.*\"" },
-        TARGET(TopicTrigger),
+        { "target", read_target, offsetof(TopicTrigger, target), .expected = TARGET_EXPECTED, .required = true },
         {}
 };
 

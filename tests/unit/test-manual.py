@@ -123,15 +123,18 @@ def check_manifest():
     same("sand.json(5), resources", re.findall(r"_([A-Z]\w+)_", told), properties, "the parser")
 
     check_keys("resources", schema["properties"]["resources"]["properties"], {})
-    function, trigger, cors = (schema["$defs"][name]["properties"] for name in ("function", "trigger", "cors"))
-    parts = {"KEYS OF THE APPLICATION": schema["properties"], "KEYS OF A FUNCTION": function, "HTTP TRIGGERS": trigger}
-    for name, keys in parts.items():
+    keys = {name: key["properties"] for name, key in schema["$defs"].items() if "properties" in key}
+    function = keys["function"]
+    parts = {"KEYS OF THE APPLICATION": schema["properties"], "KEYS OF A FUNCTION": function,
+             "ASYNCHRONOUS EVENTS": keys["retry"], "HTTP TRIGGERS": keys["http"], "TIMER TRIGGERS": keys["timer"],
+             "PATH TRIGGERS": keys["path"], "EVENT TRIGGERS": keys["topic"]}
+    for name, part in parts.items():
         described = entries(section(text, name))
-        same(f"sand.json(5), {name}", {n for n in described if re.fullmatch(r"[$\w]+", n)}, keys, "the schema")
-        check_keys(name, keys, described)
+        same(f"sand.json(5), {name}", {n for n in described if re.fullmatch(r"[$\w]+", n)}, part, "the schema")
+        check_keys(name, part, described)
     for name in ("instances", "queue", "resources"):
         check_keys(name, function[name]["properties"], entries(section(text, "KEYS OF A FUNCTION")), within=name)
-    check_keys("cors", cors, entries(section(text, "HTTP TRIGGERS")), within="cors")
+    check_keys("cors", keys["cors"], entries(section(text, "HTTP TRIGGERS")), within="cors")
     told = set(re.findall(r"\*(\w+)\*", section(text, "KEYS OF LATER VERSIONS")))
     for name in sorted(later - told - set(properties)):
         problems.append(f"sand.json(5): {name} is of a later version")
@@ -144,7 +147,8 @@ def check_keys(where, keys, described, within=None):
             problems.append(f"sand.json(5), {within}: {name} is not in it")
         if not name.startswith("$") and "description" not in key:
             problems.append(f"sand.schema.json, {where}: {name} has no description")
-        if key.get("default") and f'"{key["default"]}"' not in body and str(key["default"]) not in body:
+        default = key.get("default")
+        if default and (default if isinstance(default, str) else json.dumps(default)) not in body:
             problems.append(f"sand.json(5), {where}: {name} is {key['default']} by default")
 
 
