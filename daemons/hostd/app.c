@@ -501,10 +501,9 @@ static int update_uids(const Places *p, const char *name, const Manifest *m, cha
         return 0;
 }
 
-/* A file in a directory that others write to as well: only over our own. */
-static int write_marked(const char *path, const char *text) {
+int app_write_marked(const char *path, const char *text) {
         _cleanup_(freep) char *old = NULL;
-        int r = fs_read(AT_FDCWD, path, UIDS_SIZE_MAX, &old);
+        int r = fs_read(AT_FDCWD, path, UNIT_FILE_SIZE_MAX, &old);
 
         if (r != -ENOENT && (r < 0 || !startswith(old, UNIT_FILES_MARK)))
                 return -EEXIST;
@@ -520,7 +519,7 @@ static int write_nspawn(const char *name, const Manifest *m, uint32_t base, char
         r = fs_mkdir(AT_FDCWD, NSPAWN_DIR, 0755, 0, 0);
         if (r >= 0)
                 r = unit_files_nspawn(name, m, base, etc, &text);
-        return r < 0 ? r : write_marked(path, text);
+        return r < 0 ? r : app_write_marked(path, text);
 }
 
 static int write_dropin(const char *name, const Manifest *m, uint32_t base) {
@@ -532,7 +531,7 @@ static int write_dropin(const char *name, const Manifest *m, uint32_t base) {
         r = fs_mkdir(AT_FDCWD, dir, 0755, 0, 0);
         if (r >= 0)
                 r = unit_files_dropin(name, m, base, &text);
-        return r < 0 ? r : write_marked(path, text);
+        return r < 0 ? r : app_write_marked(path, text);
 }
 
 static int write_alias(const char *name) {

@@ -88,6 +88,10 @@ int app_furnish(const Places *p, const char *name, const Manifest *m, bool *ret_
                 char **ret_conflict);
 bool app_is_enabled(const char *name);
 
+/* A file in a directory that others write to as well, with our mark: -EEXIST: there is one that is not ours. */
+#define UNIT_FILE_SIZE_MAX (4U * 1024U * 1024U)
+int app_write_marked(const char *path, const char *text);
+
 /* Makes the version the current one, and says so in the catalogue. */
 int app_activate(const Places *p, const char *name, const char *version, const Manifest *m);
 /* As the catalogue should have it: writes only if it has not. */

@@ -15,6 +15,7 @@
 #include "remove.h"
 #include "secret-operation.h"
 #include "settings.h"
+#include "triggers.h"
 #include "unit-files.h"
 #include "vendor.h"
 #include "version.h"
@@ -522,13 +523,17 @@ static int step_restore(Operation *o) {
         r = app_manifest(p, o->name, o->previous, &old);
         if (r >= 0 && o->activated)
                 r = app_activate(p, o->name, o->previous, old);
-        if (r < 0)
-                return r;
-        return furnish(o, old);
+        if (r >= 0 && o->activated)
+                r = triggers_write(o, old, true);
+        return r < 0 ? r : furnish(o, old);
 }
 
 static int step_reload_manager_again(Operation *o) {
         return !o->touched || o->first ? 0 : step_reload_manager(o);
+}
+
+static int step_settle_triggers_again(Operation *o) {
+        return !o->touched || o->first || !o->activated ? 0 : step_settle_triggers(o);
 }
 
 /* What was started with the new version's network or mounts. */
@@ -574,7 +579,7 @@ static int step_remove_all(Operation *o) {
 
 static const OperationStep deploy_undo[] = {
         step_undo, step_restore, step_reload_manager_again, step_renew_machine_again, step_start_machine_again,
-        step_reload_machine_again, step_rest_again, step_drop_version, step_settle_again, step_remove_all, NULL,
+        step_reload_machine_again, step_settle_triggers_again, step_rest_again, step_drop_version, step_settle_again, step_remove_all, NULL,
 };
 
 /* To read all units anew takes systemd the longer the more applications there are. */
@@ -583,18 +588,19 @@ static int step_reload_of_loaded(Operation *o) {
 }
 
 static const OperationStep deploy_steps[] = {
-        step_intake, step_lock, step_compare, step_override, step_check_secrets, step_check_mounts, step_store, step_furnish,
-        step_enable, step_reload_of_loaded, step_start_socket, step_see_units, step_reload_manager, step_network,
+        step_intake, step_lock, step_compare, step_override, step_check_secrets, step_check_mounts, step_check_timers, step_store,
+        step_furnish, step_enable, step_reload_of_loaded, step_start_socket, step_see_units, step_reload_manager, step_network,
         step_ask_active, step_renew_machine, step_start_machine, step_push_secrets, step_prepare, step_write_override,
-        step_activate, step_reload_machine, step_ask_in_use,
+        step_activate, step_reload_machine, step_write_triggers, step_reload_manager, step_settle_triggers, step_ask_in_use,
         step_done, step_rest, step_remove_outdated, step_settle, step_remove_incoming, NULL,
 };
 
 /* The same, with what is there already. */
 static const OperationStep redeploy_steps[] = {
-        step_lock, step_choose, step_override, step_check_secrets, step_check_mounts, step_store, step_furnish,
+        step_lock, step_choose, step_override, step_check_secrets, step_check_mounts, step_check_timers, step_store, step_furnish,
         step_enable, step_reload_manager, step_start_socket, step_network, step_ask_active, step_renew_machine, step_start_machine,
-        step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine, step_ask_in_use,
+        step_push_secrets, step_prepare, step_write_override, step_activate, step_reload_machine, step_write_triggers,
+        step_reload_manager, step_settle_triggers, step_ask_in_use,
         step_done, step_rest, step_remove_outdated, step_settle, step_remove_incoming, NULL,
 };
 

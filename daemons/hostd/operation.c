@@ -72,6 +72,8 @@ Operation *operation_free(Operation *o) {
         free(o->override_old);
         free(o->source);
         strv_free(o->in_use);
+        strv_free(o->units);
+        strv_free(o->units_gone);
         free(o);
         return NULL;
 }

@@ -56,6 +56,7 @@ struct Operation {
         Manifest *manifest;
         bool first, touched, unchanged, activated, changed, keep_state, remove_secrets, was_active, may_run, reloading, started;
         bool override_written;
+        char **units, **units_gone; /* of triggers: to be started, to be stopped */
         char *secret;      /* to be set or removed */
         int value_fd;      /* of a secret */
         Token token;       /* to be made, or that was revoked */

@@ -11,6 +11,7 @@
 #include "machine-root.h"
 #include "settings.h"
 #include "token-operation.h"
+#include "triggers.h"
 #include "unit-files.h"
 #include "version.h"
 
@@ -254,18 +255,18 @@ static int step_removed(Operation *o) {
 }
 
 static const OperationStep remove_steps[] = {
-        step_lock, step_find, step_note, step_withdraw, step_remove_tokens, step_disable, step_stop_socket,
+        step_lock, step_find, step_note, step_withdraw, step_remove_triggers, step_settle_triggers, step_remove_tokens, step_disable, step_stop_socket,
         step_stop_machine, step_reset_machine, step_reset_socket, step_remove_units, step_reload_manager, step_remove_files, step_remove_folder,
         step_removed, NULL,
 };
 
 const OperationStep remove_steps_of_failed[] = {
-        step_note, step_withdraw, step_remove_tokens, step_disable, step_stop_socket, step_stop_machine, step_reset_machine,
+        step_note, step_withdraw, step_remove_triggers, step_settle_triggers, step_remove_tokens, step_disable, step_stop_socket, step_stop_machine, step_reset_machine,
         step_reset_socket, step_remove_units, step_reload_manager, step_remove_files, step_remove_folder, NULL,
 };
 
 const OperationStep remove_steps_of_broken[] = {
-        step_note, step_withdraw, step_remove_tokens, step_disable, step_stop_socket, step_stop_machine, step_reset_machine,
+        step_note, step_withdraw, step_remove_triggers, step_settle_triggers, step_remove_tokens, step_disable, step_stop_socket, step_stop_machine, step_reset_machine,
         step_reset_socket, step_remove_units, step_reload_manager, step_remove_files, step_remove_folder, step_removed, NULL,
 };
 

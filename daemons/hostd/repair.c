@@ -3,6 +3,7 @@
 
 #include "log.h"
 #include "remove.h"
+#include "triggers.h"
 #include "unit-files.h"
 #include "version.h"
 
@@ -39,7 +40,7 @@ static int step_done(Operation *o);
 
 /* Of an application whose deployment was not cut off. Whether its socket is to be there is the operator's to say, and for
  * sand.target to do: systemd is asked nothing for each. */
-static const OperationStep steps_of_whole[] = { step_reload_manager, step_done, NULL };
+static const OperationStep steps_of_whole[] = { step_reload_manager, step_settle_triggers, step_done, NULL };
 
 static int step_furnish(Operation *o) {
         _cleanup_(freep) char *conflict = NULL;
@@ -50,6 +51,8 @@ static int step_furnish(Operation *o) {
                 r = app_publish(&o->all->places, o->name, o->version, o->manifest);
         if (conflict)
                 log_error("%s: %s", o->name, conflict);
+        if (r >= 0)
+                r = triggers_write(o, o->manifest, o->first);
         if (!o->first)
                 o->steps = steps_of_whole;
         return r < 0 ? operation_error_errno(o, r, "repair the application") : 0;
@@ -85,7 +88,7 @@ static int step_drop_others(Operation *o) {
 
 static const OperationStep repair_steps[] = {
         step_lock, step_classify, step_furnish, step_enable, step_reload_manager, step_start_socket, step_ask_active,
-        step_stop_machine, step_drop_others, step_done, NULL,
+        step_stop_machine, step_settle_triggers, step_drop_others, step_done, NULL,
 };
 
 static void on_done(Operation *o, void *userdata) {

@@ -54,6 +54,10 @@ char *unit_alias_name(const char *name) {
         return format("systemd-nspawn@%s.service", name);
 }
 
+char *unit_trigger_name(const char *name, bool is_path, size_t index) {
+        return format("sand-trigger-%s-%zu.%s", name, index, is_path ? "path" : "timer");
+}
+
 char *unit_nspawn_path(const char *name) {
         return format(NSPAWN_DIR "/%s.nspawn", name);
 }
@@ -154,6 +158,7 @@ int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, ch
                 "BindReadOnly=/usr\n"
                 "BindReadOnly=" SAND_APPS_DIR "/%1$s:" SAND_MACHINE_VERSIONS_DIR "\n"
                 "BindReadOnly=/run/systemd/journal:/run/sand/journal\n"
+                "BindReadOnly=" SAND_EVENTS_SOCKET_DIR "\n"
                 "Bind=/run/systemd/notify:" SAND_MACHINE_NOTIFY_SOCKET "\n"
                 "Bind=" SAND_APP_STATE_DIR "/%1$s:/state\n",
                 name, uid_base, UID_RANGE_SIZE, m->network == NETWORK_NAT ? "Bridge=" NETWORK_BRIDGE "\n" : "");
@@ -230,4 +235,45 @@ int unit_files_dropin(const char *name, const Manifest *m, uint32_t uid_base, ch
         print_credentials(f, name, m->credentials);
         print_mounts(f, m, uid_base);
         return finish(&f, &text, ret);
+}
+
+/* ---- triggers ---- */
+
+#define TRIGGER_UNIT                                                                                                 \
+        UNIT_FILES_MARK "\n"                                                                                         \
+        "[Unit]\n"                                                                                                   \
+        "Description=%1$s of SAND Application %2$s for Function %3$s\n"                                              \
+        "Documentation=man:sand-invoke@.service(8)\n"                                                                \
+        "PartOf=sand.target\n"
+
+#define TRIGGER_INSTALL                                                                                              \
+        "\n[Install]\n"                                                                                              \
+        "WantedBy=sand.target\n"
+
+/* A calendar expression has no character that means something in a unit. */
+int unit_files_timer(const char *name, const TimerTrigger *t, char **ret) {
+        *ret = format(TRIGGER_UNIT
+                      "\n"
+                      "[Timer]\n"
+                      "OnCalendar=%4$s\n"
+                      "Persistent=%5$s\n"
+                      "RandomizedDelaySec=%6$" PRIu64 "us\n"
+                      "AccuracySec=1s\n"
+                      "Unit=sand-invoke@%2$s:%3$s:timer-%7$zu.service\n"
+                      TRIGGER_INSTALL,
+                      "Timer", name, t->target, t->calendar, t->persistent ? "yes" : "no", t->jitter_usec, t->index);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* What is there when the watch begins is looked at then. */
+int unit_files_path(const char *name, const PathTrigger *t, char **ret) {
+        *ret = format(TRIGGER_UNIT
+                      "Wants=sand-invoke@%2$s:%3$s:path-%5$zu.service\n"
+                      "\n"
+                      "[Path]\n"
+                      "PathChanged=%4$s\n"
+                      "Unit=sand-invoke@%2$s:%3$s:path-%5$zu.service\n"
+                      TRIGGER_INSTALL,
+                      "Watch", name, t->target, t->host, t->index);
+        return *ret ? 0 : -ENOMEM;
 }

@@ -26,11 +26,17 @@ int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, ch
  * functions read. `name`: what it is deployed as. */
 int unit_files_dropin(const char *name, const Manifest *m, uint32_t uid_base, char **ret);
 
+/* Units of triggers, that start sand-invoke@NAME:FUNCTION:timer-N.service, or path-N. */
+int unit_files_timer(const char *name, const TimerTrigger *t, char **ret);
+int unit_files_path(const char *name, const PathTrigger *t, char **ret);
+
 /* All allocate: "sand-app@NAME.socket", ... */
 char *unit_socket_name(const char *name);
 char *unit_service_name(const char *name);
 /* What `machinectl start NAME` starts: systemd-nspawn@NAME.service. */
 char *unit_alias_name(const char *name);
+/* "sand-trigger-NAME-N.timer", or .path; N is the trigger's place in the manifest. */
+char *unit_trigger_name(const char *name, bool is_path, size_t index);
 char *unit_nspawn_path(const char *name);
 char *unit_dropin_dir(const char *name);
 char *unit_dropin_path(const char *name);

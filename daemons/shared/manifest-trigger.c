@@ -151,6 +151,9 @@ static bool calendar_is_valid(const char *s) {
 }
 
 static void read_calendar(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
+        TimerTrigger *t = target;
+
+        reader_source(rd, at, &t->file, &t->line);
         read_text(rd, at, value, key, target, calendar_is_valid);
 }
 
@@ -376,6 +379,7 @@ void triggers_done(Manifest *m) {
                 free(m->timers[i].calendar);
                 free(m->timers[i].target);
                 free(m->timers[i].input);
+                free(m->timers[i].file);
         }
         free(m->timers);
         for (size_t i = 0; i < m->n_paths; i++) {

@@ -94,6 +94,8 @@ typedef struct TimerTrigger {
         bool persistent, overlap;
         uint64_t jitter_usec;
         size_t index;            /* in the manifest's triggers */
+        char *file;              /* where `calendar` is said, as above */
+        unsigned line;
 } TimerTrigger;
 
 typedef struct PathTrigger {

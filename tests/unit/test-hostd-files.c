@@ -128,7 +128,7 @@ static void test_nspawn_file(void **state) {
                 "Parameters=/usr/lib/sand/sand-supervisord --app shop", "PrivateUsers=671088640:65536",
                 "PrivateUsersOwnership=off", "Boot=no", "Private=yes", "ReadOnly=yes", "BindReadOnly=/usr",
                 "BindReadOnly=/var/lib/sand/apps/shop:/run/sand/versions", "Bind=/var/lib/sand/state/shop:/state",
-                "BindReadOnly=/etc/localtime", "KillSignal=SIGTERM", "NotifyReady=yes",
+                "BindReadOnly=/etc/localtime", "KillSignal=SIGTERM", "NotifyReady=yes", "BindReadOnly=/run/sand/events",
         };
         _cleanup_(freep) char *text = NULL, *with_network = NULL, *with_mounts = NULL;
         Manifest m = {};
@@ -152,6 +152,31 @@ static void test_nspawn_file(void **state) {
         assert_int_equal(unit_files_nspawn("shop", &m, 671088640, NULL, &with_mounts), 0);
         assert_true(has_line(with_mounts, "# /srv/in\nBindReadOnly=/run/sand/mounts/0:/mnt/in"));
         assert_true(has_line(with_mounts, "# /srv/out\nBind=/run/sand/mounts/1:/mnt/out"));
+}
+
+static void test_triggers(void **state) {
+        static const TimerTrigger timer = {
+                .calendar = (char *) "Mon..Fri 02:30", .target = (char *) "report", .persistent = true, .jitter_usec = 30000000,
+                .index = 3,
+        };
+        static const PathTrigger path = { .path = (char *) "/mnt/in", .target = (char *) "f", .host = (char *) "/srv/in", .index = 0 };
+        static const char *const timer_lines[] = {
+                UNIT_FILES_MARK, "OnCalendar=Mon..Fri 02:30", "Persistent=yes", "RandomizedDelaySec=30000000us", "AccuracySec=1s",
+                "Unit=sand-invoke@shop:report:timer-3.service", "WantedBy=sand.target", "PartOf=sand.target",
+        };
+        static const char *const path_lines[] = {
+                UNIT_FILES_MARK, "PathChanged=/srv/in", "Unit=sand-invoke@shop:f:path-0.service",
+                "Wants=sand-invoke@shop:f:path-0.service", "WantedBy=sand.target", "PartOf=sand.target",
+        };
+        _cleanup_(freep) char *text = NULL, *watch = NULL, *name = unit_trigger_name("shop", false, 3);
+
+        assert_string_equal(name, "sand-trigger-shop-3.timer");
+        assert_int_equal(unit_files_timer("shop", &timer, &text), 0);
+        for (size_t i = 0; i < ELEMENTSOF(timer_lines); i++)
+                assert_true(has_line(text, timer_lines[i]));
+        assert_int_equal(unit_files_path("shop", &path, &watch), 0);
+        for (size_t i = 0; i < ELEMENTSOF(path_lines); i++)
+                assert_true(has_line(watch, path_lines[i]));
 }
 
 static void test_dropin(void **state) {
@@ -316,6 +341,7 @@ int main(void) {
                 cmocka_unit_test(test_remove_tree_stays_inside),
                 cmocka_unit_test(test_nspawn_file),
                 cmocka_unit_test(test_dropin),
+                cmocka_unit_test(test_triggers),
                 cmocka_unit_test(test_secrets),
                 cmocka_unit_test(test_passwd),
                 cmocka_unit_test(test_root_of_others_is_not_touched),
