@@ -55,12 +55,19 @@ static Manifest *make_manifest(void) {
                 "{\"name\": \"photos\", \"functions\": {"
                 "\"resize\": {\"runtime\": \"native\", \"handler\": \"r.so:r\", \"content_type\": \"image/jpeg\","
                 "             \"timeout\": \"5s\", \"payload_max\": \"1M\", \"environment\": {\"SECRET\": \"hunter2\"}},"
-                "\"sign\": {\"runtime\": \"exec\", \"handler\": \"sign\"}},"
+                "\"sign\": {\"runtime\": \"exec\", \"handler\": \"sign\", \"on_success\": \"resize\", \"on_failure\": \"b/f\","
+                "           \"instances\": {\"max\": 3}, \"retry\": {\"delay\": \"2s\", \"backoff\": 1.5, \"timeouts\": false}}},"
+                "\"retry\": {\"attempts\": 7}, \"allow\": [\"shop\", \"alarms\"],"
+                "\"mounts\": [{\"host\": \"/srv/in\", \"at\": \"/mnt\"}],"
                 "\"triggers\": [{\"http\": \"GET /photos/{id}\", \"target\": \"resize\", \"cors\": {\"origins\": "
                 "[\"https://a.example\"], \"methods\": [\"GET\", \"PUT\"], \"headers\": [\"X-A\"], \"expose_headers\": "
                 "[\"ETag\"], \"max_age\": \"10min\", \"credentials\": true}},"
                 "{\"http\": \"ANY /{rest+}\", \"target\": \"sign\", \"cors\": {\"origins\": [\"*\"]}},"
-                "{\"http\": \"POST /sign\", \"target\": \"sign\"}]}";
+                "{\"http\": \"POST /sign\", \"target\": \"sign\", \"async\": true},"
+                "{\"event\": \"orders.*\", \"target\": \"sign\"}, {\"path\": \"/mnt/new\", \"target\": \"resize\"},"
+                "{\"timer\": \"daily\", \"target\": \"sign\"},"
+                "{\"timer\": \"daily\", \"target\": \"sign\", \"input\": null, \"overlap\": false},"
+                "{\"timer\": \"daily\", \"target\": \"sign\", \"input\": [[[[[[[[[[[[[[[[[[[[[[[[1.50]]]]]]]]]]]]]]]]]]]]]]]]}]}";
         Problems problems = {};
         Manifest *m = NULL;
 
@@ -137,6 +144,49 @@ static void test_routes(void **state) {
         assert_null(e->routes[2].cors);
 }
 
+static void test_async(void **state) {
+        static const char *const published[] = {
+                "\"triggers\":{\"timer-5\":{\"target\":\"sign\",\"overlap\":true,\"input\":{}},"
+                "\"timer-6\":{\"target\":\"sign\",\"overlap\":false,\"input\":null},\"timer-7\":", "[1.50]",
+                "\"path-4\":{\"target\":\"resize\",\"path\":\"/mnt/new\",\"host\":\"/srv/in/new\"}",
+        };
+        _cleanup_(catalogue_entry_freep) CatalogueEntry *e = NULL;
+        _cleanup_(manifest_freep) Manifest *m = make_manifest();
+        _cleanup_(closep) int fd = -EBADF;
+        Directory *d = *state;
+        const CatalogueFunction *f;
+        char text[8192] = "";
+
+        assert_int_equal(catalogue_publish(d->fd, m, "stage", "1-a", "a", 1), 0);
+        assert_int_equal(catalogue_read(d->fd, "stage", &e), 0);
+        f = catalogue_find(e, "sign");
+        assert_int_equal(f->instances_max, 3);
+        assert_string_equal(f->on_success, "stage/resize"); /* as it is deployed */
+        assert_string_equal(f->on_failure, "b/f");
+        assert_int_equal(f->retry.attempts, 7);
+        assert_int_equal(f->retry.delay_usec, 2 * USEC_PER_SEC);
+        assert_true(f->retry.backoff == 1.5);
+        assert_int_equal(f->retry.delay_max_usec, 5 * USEC_PER_MINUTE);
+        assert_int_equal(f->retry.age_max_usec, 6 * USEC_PER_HOUR);
+        assert_false(f->retry.timeouts);
+        f = catalogue_find(e, "resize");
+        assert_int_equal(f->instances_max, 16);
+        assert_null(f->on_success);
+        assert_true(f->retry.timeouts);
+        assert_false(e->routes[0].async);
+        assert_true(e->routes[2].async);
+        assert_int_equal(e->n_topics, 1);
+        assert_string_equal(e->topics[0].pattern, "orders.*");
+        assert_string_equal(e->topics[0].target, "sign");
+        assert_int_equal(strv_length(e->allow), 2);
+        assert_string_equal(e->allow[1], "alarms");
+
+        fd = openat(d->fd, "stage.json", O_RDONLY | O_CLOEXEC);
+        assert_true(read(fd, text, sizeof(text) - 1) > 0);
+        for (size_t i = 0; i < ELEMENTSOF(published); i++)
+                assert_non_null(strstr(text, published[i]));
+}
+
 static void test_replace_and_withdraw(void **state) {
         _cleanup_(catalogue_entry_freep) CatalogueEntry *e = NULL;
         _cleanup_(manifest_freep) Manifest *m = make_manifest();
@@ -189,6 +239,8 @@ static void test_list(void **state) {
 #define HEAD "{\"name\":\"a\",\"version\":\"1\",\"hash\":\"h\",\"uid_base\":5,\"functions\":"
 #define FUNCTION(x) HEAD "{\"f\":{" x "}}}"
 #define ROUTES(x) HEAD "{\"f\":{\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":1}},\"routes\":" x "}"
+#define TOPICS(x) HEAD "{\"f\":{\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":1}},\"topics\":" x "}"
+#define ASYNC(x) FUNCTION("\"runtime\":\"exec\",\"timeout_usec\":1,\"payload_max\":1," x)
 #define CORS(x) ROUTES("[{\"http\":\"GET /\",\"target\":\"f\",\"cors\":" x "}]")
 
 static void test_not_an_entry(void **state) {
@@ -212,6 +264,11 @@ static void test_not_an_entry(void **state) {
                 ROUTES("{}"), ROUTES("[1]"), ROUTES("[{}]"), ROUTES("[{\"http\":\"GET /\"}]"),
                 ROUTES("[{\"target\":\"f\"}]"), ROUTES("[{\"http\":\"GET /\",\"target\":\"g\"}]"),
                 ROUTES("[{\"http\":\"GET\",\"target\":\"f\"}]"), ROUTES("[{\"http\":5,\"target\":\"f\"}]"),
+                TOPICS("{}"), TOPICS("[5]"), TOPICS("[{\"event\":\"a\"}]"), TOPICS("[{\"event\":\"a\",\"target\":\"g\"}]"),
+                TOPICS("[],\"allow\":{}"), TOPICS("[],\"allow\":[5]"),
+                ASYNC("\"retry\":5"), ASYNC("\"retry\":{\"attempts\":0}"), ASYNC("\"retry\":{\"attempts\":101}"),
+                ASYNC("\"retry\":{\"backoff\":0.5}"), ASYNC("\"retry\":{\"delay_usec\":\"1\"}"), ASYNC("\"instances_max\":-1"),
+                ASYNC("\"on_success\":5"),
                 CORS("5"), CORS("{\"origins\":5}"), CORS("{\"origins\":[5]}"), CORS("{\"max_age_usec\":-1}"),
         };
         _cleanup_(catalogue_entry_freep) CatalogueEntry *good = NULL;
@@ -230,6 +287,11 @@ static void test_not_an_entry(void **state) {
         assert_int_equal(catalogue_read(d->fd, "a", &good), 0);
         /* nor is what an earlier one did not have */
         assert_int_equal(good->n_routes, 0);
+        assert_int_equal(good->n_topics, 0);
+        assert_null(good->allow);
+        assert_int_equal(good->functions[0].instances_max, 16);
+        assert_int_equal(good->functions[0].retry.attempts, 3);
+        assert_true(good->functions[0].retry.timeouts);
 }
 
 static void test_not_a_file(void **state) {
@@ -251,7 +313,7 @@ static void test_not_a_file(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 DIRECTORY_TEST(test_round_trip), DIRECTORY_TEST(test_replace_and_withdraw),
-                DIRECTORY_TEST(test_routes),
+                DIRECTORY_TEST(test_routes), DIRECTORY_TEST(test_async),
                 DIRECTORY_TEST(test_names),      DIRECTORY_TEST(test_list),
                 DIRECTORY_TEST(test_not_an_entry), DIRECTORY_TEST(test_not_a_file),
         };
