@@ -36,6 +36,7 @@ static int spawn_analyze(const char *calendar, pid_t *ret) {
 static int check_calendars(int report_fd, void *argument) {
         const Manifest *m = argument;
 
+        (void) unsetenv("NOTIFY_SOCKET"); /* programs of systemd tell it of their failure */
         for (size_t i = 0; i < m->n_timers; i++) {
                 int r, status = 0;
                 pid_t pid;
