@@ -272,7 +272,7 @@ int unit_files_path(const char *name, const PathTrigger *t, char **ret) {
                       "\n"
                       "[Path]\n"
                       "PathChanged=%4$s\n"
-                      "Unit=sand-invoke@%2$s:%3$s:path-%5$zu.service\n"
+                      "Unit=sand-watch@%2$s:%3$s:path-%5$zu.service\n"
                       TRIGGER_INSTALL,
                       "Watch", name, t->target, t->host, t->index);
         return *ret ? 0 : -ENOMEM;

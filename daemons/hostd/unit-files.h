@@ -26,7 +26,7 @@ int unit_files_nspawn(const char *name, const Manifest *m, uint32_t uid_base, ch
  * functions read. `name`: what it is deployed as. */
 int unit_files_dropin(const char *name, const Manifest *m, uint32_t uid_base, char **ret);
 
-/* Units of triggers, that start sand-invoke@NAME:FUNCTION:timer-N.service, or path-N. */
+/* Units of triggers, that start sand-invoke@NAME:FUNCTION:timer-N.service, or path-N by sand-watch@. */
 int unit_files_timer(const char *name, const TimerTrigger *t, char **ret);
 int unit_files_path(const char *name, const PathTrigger *t, char **ret);
 

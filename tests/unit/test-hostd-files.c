@@ -165,7 +165,7 @@ static void test_triggers(void **state) {
                 "Unit=sand-invoke@shop:report:timer-3.service", "WantedBy=sand.target", "PartOf=sand.target",
         };
         static const char *const path_lines[] = {
-                UNIT_FILES_MARK, "PathChanged=/srv/in", "Unit=sand-invoke@shop:f:path-0.service",
+                UNIT_FILES_MARK, "PathChanged=/srv/in", "Unit=sand-watch@shop:f:path-0.service",
                 "Wants=sand-invoke@shop:f:path-0.service", "WantedBy=sand.target", "PartOf=sand.target",
         };
         _cleanup_(freep) char *text = NULL, *watch = NULL, *name = unit_trigger_name("shop", false, 3);
