@@ -106,6 +106,38 @@ static int add_function(json_object *functions, const FunctionSpec *f) {
                 r = add_strings(o, "credentials", f->credentials);
         if (r >= 0 && f->content_type)
                 r = add_string(o, "content_type", f->content_type);
+        if (r >= 0)
+                r = catalogue_add_retry(o, &f->retry);
+        if (r >= 0 && f->on_success)
+                r = add_string(o, "on_success", f->on_success);
+        if (r >= 0 && f->on_failure)
+                r = add_string(o, "on_failure", f->on_failure);
+        return r;
+}
+
+static int add_unit(json_object *array, char *unit) {
+        json_object *s = unit ? json_object_new_string(unit) : NULL;
+
+        free(unit);
+        if (s && json_object_array_add(array, s) >= 0)
+                return 0;
+        json_object_put(s);
+        return -ENOMEM;
+}
+
+/* Units of timers and paths. Absent: there are none. */
+static int add_triggers(json_object *o, const char *name, const Manifest *m) {
+        json_object *array;
+        int r;
+
+        if (m->n_timers + m->n_paths == 0)
+                return 0;
+        array = json_object_new_array();
+        r = add(o, "triggers", array);
+        for (size_t i = 0; r >= 0 && i < m->n_timers; i++)
+                r = add_unit(array, unit_trigger_name(name, false, m->timers[i].index));
+        for (size_t i = 0; r >= 0 && i < m->n_paths; i++)
+                r = add_unit(array, unit_trigger_name(name, true, m->paths[i].index));
         return r;
 }
 
@@ -124,6 +156,8 @@ static int add_manifest(json_object *o, const Manifest *m) {
                 r = add_string(o, "receipts", receipts[m->receipts]);
         if (r >= 0)
                 r = add_strings(o, "resources", m->resources);
+        if (r >= 0 && m->allow)
+                r = add_strings(o, "allow", m->allow);
         if (r >= 0)
                 r = add(o, "functions", functions);
         else
@@ -267,6 +301,8 @@ int describe_app(const Places *p, const char *name, char **ret) {
                 r = add_network(o, p, name, m);
         if (r >= 0)
                 r = add_mounts(o, m);
+        if (r >= 0)
+                r = add_triggers(o, name, m);
         if (r >= 0)
                 r = add_manifest(o, m);
         if (r >= 0)

@@ -6,7 +6,8 @@
 
 /* What manifest.c takes where nothing is said; test-layers compares the two. */
 static const char defaults_of_app[] =
-        "{\"network\":\"none\",\"idle\":\"5min\",\"receipts\":\"sample\"}";
+        "{\"network\":\"none\",\"idle\":\"5min\",\"receipts\":\"sample\","
+        "\"retry\":{\"attempts\":3,\"delay\":\"1s\",\"backoff\":2,\"delay_max\":\"5min\",\"age_max\":\"6h\",\"timeouts\":true}}";
 static const char defaults_of_function[] =
         "{\"timeout\":\"30s\",\"payload_max\":\"16M\",\"instances\":{\"warm\":0,\"max\":16,\"events\":1},"
         "\"queue\":{\"max\":1000,\"bytes\":\"64M\"},\"memory\":\"128M\",\"resources\":{\"TasksMax\":64}}";

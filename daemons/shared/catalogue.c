@@ -614,7 +614,7 @@ int catalogue_add_routes(json_object *object, const Manifest *m) {
         return r;
 }
 
-int catalogue_add_topics(json_object *object, const Manifest *m) {
+static int add_topics(json_object *object, const Manifest *m) {
         json_object *topics = json_object_new_array();
         int r = add(object, "topics", topics);
 
@@ -689,7 +689,7 @@ static int build_entry(json_object *object, const Manifest *m, const char *name,
                 if (add_function(functions, name, m->functions + i) < 0)
                         return -ENOMEM;
         if ((m->n_triggers > 0 && catalogue_add_routes(object, m) < 0) ||
-            (m->n_topics > 0 && catalogue_add_topics(object, m) < 0) ||
+            (m->n_topics > 0 && add_topics(object, m) < 0) ||
             (m->n_timers + m->n_paths > 0 && add_unit_triggers(object, m) < 0))
                 return -ENOMEM;
         return add_strings(object, "allow", m->allow);

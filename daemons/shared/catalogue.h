@@ -58,6 +58,5 @@ int catalogue_publish(int dir_fd, const Manifest *m, const char *name, const cha
 int catalogue_withdraw(int dir_fd, const char *name);
 /* Adds "routes" as above: what hostd tells of an application names them alike. */
 int catalogue_add_routes(json_object *object, const Manifest *m);
-/* Likewise "topics" and a function's "retry". */
-int catalogue_add_topics(json_object *object, const Manifest *m);
+/* Likewise a function's "retry". */
 int catalogue_add_retry(json_object *object, const RetryPolicy *p);

@@ -36,15 +36,11 @@ static const Key retry_keys[] = {
 void read_retry(Reader *rd, const Place *at, json_object *value, const Key *key, void *target) {
         RetryPolicy *p = (RetryPolicy *) ((char *) target + key->offset);
         Place delay = { .parent = at, .key = "delay" };
-        bool is_said = json_object_is_type(value, json_type_object) && json_object_object_get_ex(value, "delay_max", NULL);
 
         read_object(rd, at, value, retry_keys, p);
-        if (p->delay_usec <= p->delay_max_usec)
-                return;
-        if (is_said)
-                reader_complain(rd, &delay, "found a longer span than delay_max, expected at most that");
-        else
-                p->delay_max_usec = p->delay_usec;
+        if (p->delay_usec > p->delay_max_usec)
+                reader_complain(rd, &delay, "found a longer span than delay_max, which is 5min where nothing is said, expected at "
+                                "most that");
 }
 
 void merge_retry(Reader *rd, const RetryPolicy *base, Manifest *m) {

@@ -270,6 +270,12 @@ static void test_defaults(void **state) {
         assert_int_equal(f->queue_bytes, g->queue_bytes);
         assert_int_equal(f->memory, g->memory);
         assert_int_equal(f->tasks_max, g->tasks_max);
+        assert_int_equal(f->retry.attempts, g->retry.attempts);
+        assert_int_equal(f->retry.delay_usec, g->retry.delay_usec);
+        assert_true(f->retry.backoff == g->retry.backoff);
+        assert_int_equal(f->retry.delay_max_usec, g->retry.delay_max_usec);
+        assert_int_equal(f->retry.age_max_usec, g->retry.age_max_usec);
+        assert_int_equal(f->retry.timeouts, g->retry.timeouts);
 }
 
 int main(void) {

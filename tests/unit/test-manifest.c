@@ -32,7 +32,7 @@ static const char full[] =
         "      \"memory\": \"256M\", \"resources\": { \"TasksMax\": 7, \"MemoryMax\": \"512M\", \"CPUWeight\": 30 },\n"
         "      \"environment\": { \"QUALITY\": \"85\", \"URL\": \"http://x//y\" } },\n"
         "    \"extract\": { \"runtime\": \"python3\", \"handler\": \"pkg.extract.handle\", \"on_success\": \"sign\",\n"
-        "      \"on_failure\": \"alarms/mail\", \"retry\": { \"delay\": \"10min\", \"backoff\": 1.5 } },\n"
+        "      \"on_failure\": \"alarms/mail\", \"retry\": { \"delay\": \"10min\", \"delay_max\": \"1h\", \"backoff\": 1.5 } },\n"
         "    \"sign\": { \"runtime\": \"exec\", \"handler\": [\"bin/sign\", \"--stdin\", \"\"] },\n"
         "    \"cat\": { \"runtime\": \"exec\", \"handler\": \"cat\" }\n"
         "  },\n"
@@ -103,7 +103,7 @@ static void test_full(void **state) {
         assert_int_equal(f->retry.attempts, 5);
         assert_false(f->retry.timeouts);
         assert_int_equal(f->retry.delay_usec, 10 * USEC_PER_MINUTE);
-        assert_int_equal(f->retry.delay_max_usec, 10 * USEC_PER_MINUTE); /* no less than the delay */
+        assert_int_equal(f->retry.delay_max_usec, USEC_PER_HOUR);
         assert_true(f->retry.backoff == 1.5);
         assert_int_equal(f->retry.age_max_usec, 6 * USEC_PER_HOUR);
 
@@ -225,6 +225,8 @@ static const Case cases[] = {
         { NULL, "\"retry\": {\"age_max\": \"infinity\"}", "/functions/f/retry/age_max", "to \"30d\"" },
         { NULL, "\"retry\": {\"timeouts\": 1}", "/functions/f/retry/timeouts", "expected true or false" },
         { NULL, "\"retry\": {\"delay\": \"10s\", \"delay_max\": \"9s\"}", "/functions/f/retry/delay", "longer span than delay_max" },
+        { NULL, "\"retry\": {\"delay\": \"6min\"}", "/functions/f/retry/delay", "longer span than delay_max, which is 5min" },
+        { "\"retry\": {\"delay_max\": \"6min\"}", "\"retry\": {\"delay\": \"6min\"}" },
         { NULL, "\"on_failure\": \"other/f\"" },
         { NULL, "\"on_success\": \"f\"", "/functions/f/on_success", "found the function itself" },
         { NULL, "\"on_failure\": \"g\"", "/functions/f/on_failure", "found \"g\", expected the name of a function" },
