@@ -38,7 +38,7 @@ void read_retry(Reader *rd, const Place *at, json_object *value, const Key *key,
         Place delay = { .parent = at, .key = "delay" };
 
         read_object(rd, at, value, retry_keys, p);
-        if (p->delay_usec > p->delay_max_usec)
+        if (json_object_is_type(value, json_type_object) && p->delay_usec > p->delay_max_usec)
                 reader_complain(rd, &delay, "found a longer span than delay_max, which is 5min where nothing is said, expected at "
                                 "most that");
 }
