@@ -73,28 +73,35 @@ def check_sandctl():
 
 def check_other_programs():
     for program, name in (("sand-call", "sand-call.1"), ("sand-gatewayd", "sand-gatewayd.8"),
-                          ("sand-hostd", "sand-hostd.8"), ("sand-supervisord", "sand-supervisord.8")):
+                          ("sand-globald", "sand-globald.8"), ("sand-hostd", "sand-hostd.8"),
+                          ("sand-supervisord", "sand-supervisord.8")):
         text = page(name)
         told = set(re.findall(r"^ +(?:-\w )? *(?:-\w,)? *(--[a-z-]+)", run(program, "--help"), re.M))
         said = section(text, "SYNOPSIS") + section(text, "OPTIONS")
         same(f"man {program}, options", re.findall(r"\*(--[a-z-]+)=?\*", said), told)
 
 
-def check_settings():
-    """gatewayd.conf and hostd.conf: what is read, what is described, and the file with the defaults."""
+def check_settings_of(daemon):
+    conf = f"{daemon}.conf"
     table = {name: range_ for name, range_ in
-             re.findall(r'X\("(\w+)", CONF_.*?"([^"]*)"\)', read("daemons/gatewayd/settings.h"), re.S)}
-    described = entries(section(page("gatewayd.conf.5"), "OPTIONS"))
-    same("gatewayd.conf(5)", described, table, "the parser")
-    defaults = dict(re.findall(r"^#([A-Z]\w+)=(\S*)$", read("units/gatewayd.conf"), re.M))
+             re.findall(r'X\((?:"\w+", )?"(\w+)", CONF_.*?"([^"]*)"\)', read(f"daemons/{daemon}/settings.h"), re.S)}
+    described = entries(section(page(f"{conf}.5"), "OPTIONS"))
+    same(f"{conf}(5)", described, table, "the parser")
+    defaults = dict(re.findall(r"^#([A-Z]\w+)=(\S*)$", read(f"units/{conf}"), re.M))
     for name, body in described.items():
         told = re.search(r"(?:Defaults to (\S+)|(\S+) by default)", body)
         if defaults.get(name) and (not told or (told[1] or told[2]).rstrip(".") != defaults[name]):
-            problems.append(f"gatewayd.conf(5): {name}= is {defaults[name]} by default")
+            problems.append(f"{conf}(5): {name}= is {defaults[name]} by default")
         bounds = re.search(r"(?:from \S+ to|up to) \S+", table.get(name, ""))
         if bounds and bounds[0] not in " ".join(body.split()):
-            problems.append(f"gatewayd.conf(5): {name}= is {bounds[0]}")
-    same("units/gatewayd.conf", defaults, table, "the parser")
+            problems.append(f"{conf}(5): {name}= is {bounds[0]}")
+    same(f"units/{conf}", defaults, table, "the parser")
+
+
+def check_settings():
+    """gatewayd.conf, globald.conf and hostd.conf: what is read, what is described, and the files with the defaults."""
+    for daemon in ("gatewayd", "globald"):
+        check_settings_of(daemon)
     same("hostd.conf(5)", entries(section(page("hostd.conf.5"), "OPTIONS")),
          re.findall(r'\{ "\w+", "(\w+)", CONF_', read("daemons/hostd/settings.c")), "the parser")
 
