@@ -30,8 +30,15 @@ static bool add_timing(struct MHD_Response *r, uint64_t usec) {
         return add(r, "Server-Timing", value);
 }
 
+static bool add_headers(struct MHD_Response *r, const char *const *headers) {
+        for (; headers && *headers; headers += 2)
+                if (!add(r, headers[0], headers[1]))
+                        return false;
+        return true;
+}
+
 static bool add_common(const Answer *a, struct MHD_Response *r) {
-        return add(r, "Sand-Execution", a->execution) && add_timing(r, a->run_usec) &&
+        return add_headers(r, a->headers) && add(r, "Sand-Execution", a->execution) && add_timing(r, a->run_usec) &&
                 (!a->allow || add(r, MHD_HTTP_HEADER_ALLOW, a->allow)) &&
                 (!a->challenge || add(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, a->challenge)) && web_cors_add(&a->origin, r);
 }

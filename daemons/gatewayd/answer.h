@@ -11,8 +11,6 @@
 #include "web-answer.h"
 #include "web-cors.h"
 
-#define EXECUTION_ID_LENGTH 32U
-
 typedef struct Answer {
         const char *execution;    /* Sand-Execution */
         const char *content_type; /* of a problem: not needed */
@@ -20,6 +18,7 @@ typedef struct Answer {
         WebOrigin origin;         /* of a request to a trigger */
         uint64_t run_usec;        /* Server-Timing; 0: not known */
         const char *challenge;    /* of 401, else NULL */
+        const char *const *headers; /* others: name, value, ..., NULL; may be NULL */
         uint64_t *ret_size;       /* of the body, once it is known; may be NULL */
 } Answer;
 

@@ -40,6 +40,7 @@ App *app_unref(App *a) {
         if (a->entry)
                 metrics_list_free(a->metrics, a->entry->n_functions);
         catalogue_entry_free(a->entry);
+        function_metrics_unref(a->emitted);
         web_table_unref(a->web);
         free(a->name);
         free(a);
@@ -119,7 +120,8 @@ static int apps_insert(Apps *a, size_t position, const char *name, CatalogueEntr
         if (r < 0)
                 return r;
         app->name = strdup(name);
-        if (!app->name)
+        app->emitted = function_metrics_new();
+        if (!app->name || !app->emitted)
                 return -ENOMEM;
         if (a->n_apps >= APPS_MAX)
                 return -E2BIG;

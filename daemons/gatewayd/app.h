@@ -17,6 +17,7 @@ typedef struct App {
         char *name;
         CatalogueEntry *entry;
         FunctionMetrics **metrics; /* beside entry->functions */
+        FunctionMetrics *emitted;  /* of events for whoever wants them */
         WebTable *web;             /* has the entry's routes */
         Peer *peer;
         uint64_t body_bytes;       /* of requests that have no answer yet */

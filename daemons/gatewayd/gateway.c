@@ -252,6 +252,9 @@ int gateway_new(const GatewayConfig *config, Gateway **ret) {
         r = apps_new(g->event, config->catalogue_dir, config->socket_dir, config->sockets, &g->apps);
         if (r < 0)
                 return log_error_errno(r, "Failed to read the catalogue in %s: %m", config->catalogue_dir);
+        r = peer_new(g->event, config->events_socket, &g->events);
+        if (r < 0)
+                return log_error_errno(r, "Failed to use the event log's socket %s: %m", config->events_socket);
         r = http_new(g->event, &g->settings, NULL, &request_ops, g, &g->http);
         if (r < 0)
                 return log_error_errno(r, "Failed to start the HTTP server: %m");
@@ -284,6 +287,7 @@ Gateway *gateway_free(Gateway *g) {
         tokens_free(g->tokens);
         access_log_free(g->access_log);
         apps_free(g->apps);
+        peer_free(g->events);
         sd_event_source_disable_unref(g->sigterm);
         sd_event_source_disable_unref(g->sigint);
         sd_event_source_disable_unref(g->sighup);

@@ -19,6 +19,7 @@ typedef struct Gateway {
         Tokens *tokens;      /* NULL: not needed yet, or not to be read: none is good */
         AccessLog *access_log; /* NULL: off */
         char *tokens_dir;
+        Peer *events;        /* the event log's */
         const char *settings_file;
         unsigned n_stopping; /* of the two above */
         uint64_t body_bytes; /* of requests that are being received, or have no answer yet */
@@ -35,6 +36,7 @@ typedef struct GatewayConfig {
         const char *catalogue_dir, *socket_dir;
         char *const *sockets; /* NAME=PATH */
         const char *tokens_dir;
+        const char *events_socket;
         const char *settings_file; /* in place of gatewayd.conf; NULL: none. Borrowed */
 } GatewayConfig;
 

@@ -18,6 +18,7 @@ static const char *arg_config = NULL;
 static char **arg_listen = NULL;
 static char **arg_apps = NULL;
 static const char *arg_tokens = SAND_TOKENS_DIR;
+static const char *arg_events = SAND_EVENTS_SOCKET;
 static bool arg_quiet = false;
 
 static void help(void) {
@@ -32,9 +33,10 @@ static void help(void) {
                       "     --config=FILE        Read the settings there, and nowhere else\n"
                       "     --app=NAME=PATH      Connect to this socket for NAME\n"
                       "     --tokens=DIR         Read applications' tokens there (default: %s)\n"
+                      "     --events=PATH        Connect to the event log there (default: %s)\n"
                       "  -q --quiet              Say warnings and errors only\n"
                       "\nSee sand-gatewayd(8) and gatewayd.conf(5).\n",
-                      SAND_CATALOGUE_DIR, SAND_APP_SOCKET_DIR, SAND_TOKENS_DIR);
+                      SAND_CATALOGUE_DIR, SAND_APP_SOCKET_DIR, SAND_TOKENS_DIR, SAND_EVENTS_SOCKET);
 }
 
 static int parse_app(const char *s) {
@@ -50,7 +52,8 @@ static int parse_app(const char *s) {
 }
 
 static int parse_argv(int argc, char *argv[]) {
-        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP, ARG_CONFIG, ARG_TOKENS };
+        enum { ARG_VERSION = 0x100, ARG_LISTEN, ARG_CATALOGUE, ARG_APP_SOCKETS, ARG_APP, ARG_CONFIG, ARG_TOKENS,
+               ARG_EVENTS };
         static const struct option options[] = {
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, ARG_VERSION },
@@ -60,6 +63,7 @@ static int parse_argv(int argc, char *argv[]) {
                 { "app", required_argument, NULL, ARG_APP },
                 { "config", required_argument, NULL, ARG_CONFIG },
                 { "tokens", required_argument, NULL, ARG_TOKENS },
+                { "events", required_argument, NULL, ARG_EVENTS },
                 { "quiet", no_argument, NULL, 'q' },
                 {},
         };
@@ -90,6 +94,9 @@ static int parse_argv(int argc, char *argv[]) {
                         break;
                 case ARG_TOKENS:
                         arg_tokens = optarg;
+                        break;
+                case ARG_EVENTS:
+                        arg_events = optarg;
                         break;
                 case 'q':
                         arg_quiet = true;
@@ -193,6 +200,7 @@ static int run(int argc, char *argv[]) {
                 .sockets = arg_apps,
                 .settings_file = arg_config,
                 .tokens_dir = arg_tokens,
+                .events_socket = arg_events,
         };
         r = gateway_new(&config, &g);
         if (r < 0)

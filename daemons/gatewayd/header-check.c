@@ -78,6 +78,18 @@ static const char *parse_encoding(HeaderCheck *c, const char *value, size_t size
         return NULL;
 }
 
+/* One of a list of preferences, such as "wait=10, respond-async; x=y". */
+static bool prefers_async(const char *s) {
+        while (*(s += strspn(s, ", \t"))) {
+                size_t n = strcspn(s, ",; \t=");
+
+                if (name_is(s, n, "respond-async") && s[n] != '=')
+                        return true;
+                s += strcspn(s, ",");
+        }
+        return false;
+}
+
 static const char *take_value(HeaderCheck *c, const char *name, size_t n, const char *value, size_t size) {
         if (name_is(name, n, "Content-Length"))
                 return parse_length(c, value, size);
@@ -92,7 +104,17 @@ static const char *take_value(HeaderCheck *c, const char *name, size_t n, const 
         else if (name_is(name, n, "Sand-Timeout"))
                 c->timeout = value;
         else if (name_is(name, n, "Prefer"))
-                c->prefer = value;
+                c->respond_async = c->respond_async || prefers_async(value);
+        else if (name_is(name, n, "Idempotency-Key"))
+                c->idempotency_key = value;
+        else if (name_is(name, n, "Sand-Delay"))
+                c->delay = value;
+        else if (name_is(name, n, "Sand-Max-Age"))
+                c->max_age = value;
+        else if (name_is(name, n, "Sand-Callback"))
+                c->callback = value;
+        else if (name_is(name, n, "ce-specversion"))
+                c->cloud_event = true;
         else if (name_is(name, n, "Expect"))
                 c->expect = value;
         else if (name_is(name, n, "Origin"))

@@ -17,8 +17,11 @@ typedef struct HeaderCheck {
         unsigned n_lines, n_host, n_length, n_encoding;
 
         /* Values that the request needs, in the connection's memory; NULL: not there. */
-        const char *content_type, *traceparent, *timeout, *prefer, *expect;
+        const char *content_type, *traceparent, *timeout, *expect;
+        const char *idempotency_key, *delay, *max_age, *callback;
         const char *origin, *cors_method, *cors_headers;
+        bool respond_async;  /* a preference, RFC 7240 */
+        bool cloud_event;    /* its attributes are in the header */
         uint64_t content_length; /* UINT64_MAX: chunked; 0: none */
 } HeaderCheck;
 

@@ -36,6 +36,11 @@ void function_metrics_count(FunctionMetrics *m, int outcome) {
         m->outcomes[outcome]++;
 }
 
+void function_metrics_count_event(FunctionMetrics *m, int outcome) {
+        assert(outcome >= 0 && outcome < OUTCOMES);
+        m->events[outcome]++;
+}
+
 void function_metrics_record(FunctionMetrics *m, int outcome, uint64_t duration_usec) {
         size_t i = 0;
 
@@ -78,22 +83,32 @@ static void write_head(FILE *f, const char *name, const char *type, const char *
         (void) fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+static void write_counts(FILE *f, const char *name, const MetricsRow *row, const uint64_t *counts) {
+        for (int o = 0; o < OUTCOMES; o++) {
+                /* `ok` is there from the start, so that a rate begins at 0. */
+                if (o != OUTCOME_OK && counts[o] == 0)
+                        continue;
+                write_labels(f, name, row);
+                (void) fprintf(f, ",outcome=\"%s\"} %" PRIu64 "\n", outcome_to_string(o), counts[o]);
+        }
+}
+
 static void write_outcomes(FILE *f, const MetricsRow *rows, size_t n) {
         write_head(f, "sand_invocations_total", "counter", "Invocations that came by HTTP, by outcome.");
         for (size_t i = 0; i < n; i++)
-                for (int o = 0; o < OUTCOMES; o++) {
-                        /* `ok` is there from the start, so that a rate begins at 0. */
-                        if (o != OUTCOME_OK && rows[i].metrics->outcomes[o] == 0)
-                                continue;
-                        write_labels(f, "sand_invocations_total", rows + i);
-                        (void) fprintf(f, ",outcome=\"%s\"} %" PRIu64 "\n", outcome_to_string(o),
-                                       rows[i].metrics->outcomes[o]);
-                }
+                if (*rows[i].function)
+                        write_counts(f, "sand_invocations_total", rows + i, rows[i].metrics->outcomes);
+        write_head(f, "sand_events_total", "counter", "Events that came by HTTP to be kept and delivered, by outcome; "
+                   "ok: accepted.");
+        for (size_t i = 0; i < n; i++)
+                write_counts(f, "sand_events_total", rows + i, rows[i].metrics->events);
 }
 
 static void write_in_flight(FILE *f, const MetricsRow *rows, size_t n) {
         write_head(f, "sand_invocations_in_flight", "gauge", "Invocations that wait or run.");
         for (size_t i = 0; i < n; i++) {
+                if (!*rows[i].function)
+                        continue;
                 write_labels(f, "sand_invocations_in_flight", rows + i);
                 (void) fprintf(f, "} %u\n", rows[i].metrics->in_flight);
         }
@@ -156,6 +171,7 @@ void metrics_write(FILE *f, const MetricsRow *rows, size_t n_rows, const HttpMet
         write_head(f, "sand_invocation_duration_seconds", "histogram",
                    "Time from the request's last byte to the answer's first.");
         for (size_t i = 0; i < n_rows; i++)
-                write_duration(f, rows + i);
+                if (*rows[i].function)
+                        write_duration(f, rows + i);
         write_http(f, http, n_apps);
 }

@@ -22,6 +22,7 @@ typedef struct FunctionMetrics {
         uint64_t outcomes[OUTCOMES];
         uint64_t buckets[DURATION_BUCKETS + 1]; /* not cumulated */
         uint64_t duration_sum;                  /* microseconds */
+        uint64_t events[OUTCOMES];              /* of those that the event log was asked to keep */
 } FunctionMetrics;
 
 FunctionMetrics *function_metrics_new(void);
@@ -29,6 +30,7 @@ FunctionMetrics *function_metrics_ref(FunctionMetrics *m);
 FunctionMetrics *function_metrics_unref(FunctionMetrics *m);
 /* One that was refused before it ran counts without a duration. */
 void function_metrics_count(FunctionMetrics *m, int outcome);
+void function_metrics_count_event(FunctionMetrics *m, int outcome);
 void function_metrics_record(FunctionMetrics *m, int outcome, uint64_t duration_usec);
 
 typedef struct HttpMetrics {
@@ -39,7 +41,7 @@ typedef struct HttpMetrics {
 } HttpMetrics;
 
 typedef struct MetricsRow {
-        const char *app, *function;
+        const char *app, *function; /* function "": events for whoever wants them */
         const FunctionMetrics *metrics;
 } MetricsRow;
 

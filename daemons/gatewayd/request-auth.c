@@ -69,7 +69,8 @@ static bool check_token(Request *q) {
                 return false;
         }
         strcpy(q->token, match.id);
-        if (streq(match.app, q->target.app))
+        strcpy(q->token_app, match.app);
+        if (q->route == ROUTE_EXECUTION || streq(match.app, q->target.app))
                 return true;
         request_refuse(q, SAND_ERROR_DENIED, MHD_HTTP_FORBIDDEN, "The token is not one of the application \"%s\".",
                        q->target.app);
@@ -108,21 +109,25 @@ static bool origin_is_local(const char *origin) {
 /* A page from anywhere can have its reader's browser send requests to a loopback address, also under a name of its own for
  * it. A browser says on whose behalf; triggers have rules for that, functions have not. A proxy is no browser. */
 static bool check_origin(Request *q) {
-        if (q->route != ROUTE_INVOKE || !q->header.origin || q->gateway->settings.trust_forwarded ||
+        if ((q->route != ROUTE_INVOKE && q->route != ROUTE_EVENTS) || !q->header.origin || q->gateway->settings.trust_forwarded ||
             http_is_unix(q->connection) || origin_is_local(q->header.origin))
                 return true;
-        request_refuse(q, SAND_ERROR_DENIED, MHD_HTTP_FORBIDDEN, "A page of %.100s may not invoke functions here. Give it an "
+        request_refuse(q, SAND_ERROR_DENIED, MHD_HTTP_FORBIDDEN, "A page of %.100s may not invoke functions here, nor send them events. Give it an "
                        "HTTP trigger with \"cors\"; where this is what a proxy sent, see TrustForwarded= in gatewayd.conf(5).",
                        q->header.origin);
         return false;
 }
 
 bool request_is_allowed(Request *q, const char *rest, const char *method) {
-        if (q->route != ROUTE_INVOKE && q->route != ROUTE_WEB)
+        if (q->route == ROUTE_HEALTHZ || q->route == ROUTE_METRICS)
                 return true;
         if (needs_token(q))
                 return is_preflight(q, rest, method) || check_token(q);
         return check_origin(q);
+}
+
+bool request_may_see(const Request *q, const char *app) {
+        return !*q->token || streq(q->token_app, app);
 }
 
 /* ---- the client ---- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Between request.c, what all requests have in common, and request-web.c, those to HTTP triggers. */
+/* Between request.c, what all requests have in common, request-web.c, those to HTTP triggers, and request-event.c, those that
+ * the event log serves. */
 
 #include "answer.h"
 #include "gateway.h"
@@ -38,11 +39,17 @@ typedef struct Request {
         uint64_t payload_max, timeout;
         uint64_t started;
         PeerCall *call;
+        bool waits;        /* the connection does */
 
         /* Of a trigger's. */
         Web web;
         char *redirect; /* path and query, of the last one */
         unsigned n_redirects;
+
+        /* Of what the event log serves. */
+        bool logged;     /* the event is accepted, and called later */
+        char asked[EXECUTION_ID_LENGTH + 1];
+        uint64_t wait;   /* for the end of the execution that is asked for */
 
         char *body;
         size_t size, allocated;
@@ -51,6 +58,7 @@ typedef struct Request {
 
         /* Who asks. */
         char token[TOKEN_ID_LENGTH + 1]; /* the id of the one that was shown; "": none */
+        char token_app[sizeof(((Target *) 0)->app)];
         const char *challenge;           /* what 401 says in WWW-Authenticate; a literal */
 
         /* Why it is not served. */
@@ -66,7 +74,9 @@ void request_refuse(Request *q, SandError kind, unsigned status, const char *for
 Answer request_answer(const Request *q);
 void request_answer_problem(Request *q, const Problem9457 *p);
 void request_answer_refused(Request *q);
-/* The invocation is over, and counted. */
+void request_answer_error(Request *q, const PeerReply *reply);
+/* The call is under way; once it is over, and counted. */
+void request_started(Request *q);
 void request_finish(Request *q, int outcome);
 /* The function to be called is this one of the application's entry. */
 void request_set_function(Request *q, App *app, int i);
@@ -79,6 +89,8 @@ bool content_type_is_valid(const char *s);
 /* Whether the client may ask for the route's application at all; if not the request is refused. `rest` is as
  * route_parse() has it. */
 bool request_is_allowed(Request *q, const char *rest, const char *method);
+/* Whether it may know of something of that application. */
+bool request_may_see(const Request *q, const char *app);
 /* Whom it is from: of a proxy that is trusted, its client. */
 void request_client(const Request *q, WebClient *ret);
 /* NULL: out of memory. */
@@ -98,3 +110,18 @@ void request_answer_web(Request *q, const PeerReply *reply);
 void request_answer_preflight(Request *q);
 /* Who may read the answer. */
 WebOrigin request_origin(const Request *q);
+
+/* request-event.c */
+/* Whether the event log is to have it, and whether what its header says of that is understood; or refuses. */
+void request_take_event_options(Request *q);
+/* Events for whoever in the application wants them. */
+void request_take_events(Request *q, App *app);
+void request_take_execution(Request *q, const char *id);
+/* What a CloudEvent's function gets in place of its body; as request_build_event() otherwise. */
+int request_build_cloud_event(Request *q, PeerRequest *call, Buffer *b);
+/* Sends the call to the event log, with the options of an event in the header: EVENT_OPTIONS_MAX at `next`. */
+#define EVENT_OPTIONS_MAX 5U
+int request_log_event(Request *q, PeerRequest *call, const char **next);
+/* That had this error. */
+void request_refuse_log(Request *q, int error);
+void request_ask_execution(Request *q);

@@ -66,6 +66,7 @@ void request_take_trigger(Request *q, App *app, const char *path, const char *qu
         r = app_find_function(app, q->target.function);
         assert(r >= 0);
         request_set_function(q, app, r);
+        q->logged = q->web.trigger->async;
 }
 
 /* ---- what its function gets ---- */

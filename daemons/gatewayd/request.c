@@ -83,16 +83,43 @@ void request_answer_refused(Request *q) {
         request_answer_problem(q, &p);
 }
 
+/* It was not called, or the event log was. */
+static void request_count(Request *q, int outcome) {
+        if (q->logged)
+                function_metrics_count_event(q->metrics, outcome);
+        else
+                function_metrics_count(q->metrics, outcome);
+}
+
+void request_started(Request *q) {
+        q->started = now_usec();
+        if (q->metrics) {
+                q->metrics->in_flight++;
+                q->app->in_flight++;
+        }
+        q->gateway->in_flight++;
+        gateway_touch_status(q->gateway);
+        body_sent(q);
+        if (!q->waits)
+                http_wait(q->connection);
+        q->waits = true;
+}
+
 void request_finish(Request *q, int outcome) {
-        function_metrics_record(q->metrics, outcome, usec_sub(now_usec(), q->started));
-        q->metrics->in_flight--;
-        q->app->in_flight--;
+        if (q->logged)
+                request_count(q, outcome);
+        else if (q->metrics)
+                function_metrics_record(q->metrics, outcome, usec_sub(now_usec(), q->started));
+        if (q->metrics) {
+                q->metrics->in_flight--;
+                q->app->in_flight--;
+        }
         q->gateway->in_flight--;
         q->call = NULL;
         body_free(q);
 }
 
-static void request_answer_error(Request *q, const PeerReply *reply) {
+void request_answer_error(Request *q, const PeerReply *reply) {
         const Problem9457 p = {
                 .kind = reply->error,
                 .detail = reply->message,
@@ -164,9 +191,7 @@ static void request_take_options(Request *q) {
         const HeaderCheck *h = &q->header;
         uint64_t span;
 
-        if (q->route == ROUTE_INVOKE && h->prefer && strcasestr(h->prefer, "respond-async"))
-                request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "Asynchronous invocations (Prefer: "
-                               "respond-async) are not served by this version; invoke without it.");
+        request_take_event_options(q);
         if (q->route == ROUTE_INVOKE && h->content_type && !content_type_is_valid(h->content_type))
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "Content-Type is longer than %u bytes or not ASCII.",
                                CONTENT_TYPE_MAX);
@@ -239,7 +264,7 @@ static void request_check(Request *q, const char *path, const char *method) {
                 q->route = ROUTE_NONE; /* they name all applications */
         if (q->route == ROUTE_NONE) {
                 request_refuse(q, SAND_ERROR_NOT_FOUND, 0, "Nothing is served at this path. Functions are at "
-                               "/invoke/APP/NAME, HTTP triggers at /web/APP/.");
+                               "/invoke/APP/NAME, HTTP triggers at /web/APP/, and events are taken at /events/APP.");
                 return;
         }
         if (route_methods(q->route) && !route_allows(q->route, method)) {
@@ -253,6 +278,10 @@ static void request_check(Request *q, const char *path, const char *method) {
                 request_take_function(q);
         else if (q->route == ROUTE_WEB && (app = request_find_app(q)))
                 request_take_trigger(q, app, rest, http_query(q->connection), method);
+        else if (q->route == ROUTE_EVENTS && (app = request_find_app(q)))
+                request_take_events(q, app);
+        else if (q->route == ROUTE_EXECUTION)
+                request_take_execution(q, rest);
         if (q->refused || !q->metrics)
                 return;
         request_take_options(q);
@@ -391,7 +420,7 @@ static void request_refuse_connection(Request *q, int error) {
 
 static int request_call(Request *q) {
         _cleanup_(buffer_done) Buffer event = {};
-        const char *headers[5] = {}, **next = headers;
+        const char *headers[2 * (2 + EVENT_OPTIONS_MAX) + 1] = {}, **next = headers;
         uint64_t now = now_usec();
         PeerRequest call = {
                 .target = q->target.function,
@@ -410,11 +439,14 @@ static int request_call(Request *q) {
                 *next++ = "traceparent";
                 *next++ = q->header.traceparent;
         }
-        r = q->route == ROUTE_WEB ? request_build_event(q, &call, next, &event) : 0;
+        r = q->route == ROUTE_WEB ? request_build_event(q, &call, next, &event) :
+            q->route == ROUTE_INVOKE ? request_build_cloud_event(q, &call, &event) : 0;
         if (r < 0)
                 return r;
         if (q->deadline > 0)
                 call.timeout_usec = MIN(q->timeout, usec_sub(q->deadline, now) + DEADLINE_SLACK_USEC);
+        if (q->logged)
+                return request_log_event(q, &call, *next ? next + 2 : next);
         r = apps_get_peer(q->gateway->apps, q->app, &peer);
         if (r < 0)
                 return r;
@@ -429,19 +461,15 @@ void request_invoke(Request *q) {
         else
                 r = request_call(q);
         if (r < 0) {
-                request_refuse_connection(q, r);
-                function_metrics_count(q->metrics, q->kind);
+                if (q->logged)
+                        request_refuse_log(q, r);
+                else
+                        request_refuse_connection(q, r);
+                request_count(q, q->kind);
                 request_answer_refused(q);
                 return;
         }
-        q->started = now_usec();
-        q->metrics->in_flight++;
-        q->app->in_flight++;
-        q->gateway->in_flight++;
-        gateway_touch_status(q->gateway);
-        body_sent(q);
-        if (q->n_redirects == 0)
-                http_wait(q->connection);
+        request_started(q);
 }
 
 static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
@@ -452,7 +480,7 @@ static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
         FILE *f;
 
         for (size_t i = 0; i < apps_count(g->apps); i++)
-                n += apps_at(g->apps, i)->entry->n_functions;
+                n += apps_at(g->apps, i)->entry->n_functions + 1;
         rows = calloc(MAX(n, (size_t) 1), sizeof(MetricsRow));
         f = rows ? open_memstream(&text, &size) : NULL;
         if (!f)
@@ -460,6 +488,8 @@ static struct MHD_Response *answer_metrics(const Answer *a, Gateway *g) {
         n = 0;
         for (size_t i = 0; i < apps_count(g->apps); i++) {
                 const App *app = apps_at(g->apps, i);
+
+                rows[n++] = (MetricsRow) { app->name, "", app->emitted };
                 for (size_t k = 0; k < app->entry->n_functions; k++)
                         rows[n++] = (MetricsRow) { app->name, app->entry->functions[k].name, app->metrics[k] };
         }
@@ -482,12 +512,14 @@ static int request_complete(void *request) {
 
         if (q->refused) {
                 if (q->metrics)
-                        function_metrics_count(q->metrics, q->kind);
+                        request_count(q, q->kind);
                 request_answer_refused(q);
         } else if (q->metrics)
                 request_invoke(q);
         else if (q->route == ROUTE_WEB)
                 request_answer_preflight(q);
+        else if (q->route == ROUTE_EXECUTION)
+                request_ask_execution(q);
         else if (q->route == ROUTE_HEALTHZ) {
                 a.content_type = "application/json";
                 http_answer(q->connection, MHD_HTTP_OK, answer_static(&a, "{\"status\":\"ok\"}\n"));

@@ -23,19 +23,24 @@ static int parse_target(const char *s, Target *ret) {
         return 0;
 }
 
-static int parse_web(const char *s, Target *ret, const char **ret_rest) {
+/* An application's name, up to a slash or the end. */
+static int parse_app(const char *s, Target *ret, const char **ret_rest) {
         size_t n = strcspn(s, "/");
         Target t = {};
 
         if (copy_name(t.app, sizeof(t.app), s, n) < 0 || !app_name_is_valid(t.app))
                 return -EINVAL;
         *ret = t;
-        *ret_rest = s[n] ? s + n : "/";
+        *ret_rest = s + n;
         return 0;
 }
 
+bool execution_id_is_valid(const char *s) {
+        return strlen(s) == EXECUTION_ID_LENGTH && strspn(s, "0123456789abcdef") == EXECUTION_ID_LENGTH;
+}
+
 Route route_parse(const char *path, Target *ret_target, const char **ret_rest) {
-        const char *rest;
+        const char *rest, *end;
 
         assert(path);
         assert(ret_target);
@@ -48,15 +53,27 @@ Route route_parse(const char *path, Target *ret_target, const char **ret_rest) {
         if (rest && parse_target(rest, ret_target) >= 0)
                 return ROUTE_INVOKE;
         rest = startswith(path, "/web/");
-        if (rest && parse_web(rest, ret_target, ret_rest) >= 0)
+        if (rest && parse_app(rest, ret_target, &end) >= 0) {
+                *ret_rest = *end ? end : "/";
                 return ROUTE_WEB;
+        }
+        rest = startswith(path, "/events/");
+        if (rest && parse_app(rest, ret_target, &end) >= 0 && !*end)
+                return ROUTE_EVENTS;
+        rest = startswith(path, "/executions/");
+        if (rest && execution_id_is_valid(rest)) {
+                *ret_rest = rest;
+                return ROUTE_EXECUTION;
+        }
         return ROUTE_NONE;
 }
 
 const char *route_methods(Route r) {
         switch (r) {
         case ROUTE_INVOKE:
+        case ROUTE_EVENTS:
                 return "POST";
+        case ROUTE_EXECUTION:
         case ROUTE_HEALTHZ:
         case ROUTE_METRICS:
                 return "GET, HEAD";
@@ -66,7 +83,7 @@ const char *route_methods(Route r) {
 }
 
 bool route_allows(Route r, const char *method) {
-        if (r == ROUTE_INVOKE)
+        if (r == ROUTE_INVOKE || r == ROUTE_EVENTS)
                 return streq(method, "POST");
         return r != ROUTE_NONE && (streq(method, "GET") || streq(method, "HEAD"));
 }

@@ -6,10 +6,14 @@
 
 #include "manifest.h"
 
+#define EXECUTION_ID_LENGTH 32U
+
 typedef enum Route {
         ROUTE_NONE,
         ROUTE_INVOKE,
         ROUTE_WEB,
+        ROUTE_EVENTS,
+        ROUTE_EXECUTION,
         ROUTE_HEALTHZ,
         ROUTE_METRICS,
 } Route;
@@ -19,8 +23,10 @@ typedef struct Target {
         char function[64 + 1];
 } Target;
 
-/* `path` is without query. For ROUTE_INVOKE *ret_target holds two valid names; for ROUTE_WEB the application's, and
- * *ret_rest the rest of the path, from its slash on, "/" if there is none. */
+/* `path` is without query. For ROUTE_INVOKE *ret_target holds two valid names; for ROUTE_EVENTS the application's; for
+ * ROUTE_WEB too, and *ret_rest the rest of the path, from its slash on, "/" if there is none; for ROUTE_EXECUTION *ret_rest is
+ * an id. */
+bool execution_id_is_valid(const char *s);
 Route route_parse(const char *path, Target *ret_target, const char **ret_rest);
 /* "POST", "GET, HEAD": what Allow: says; NULL where a path alone does not tell. */
 const char *route_methods(Route r);

@@ -12,6 +12,10 @@
  *   goaway   GoAway, then echo                           event    the payload, as JSON
  *   answer   the body of the HTTP event, as JSON          vars     info, as a CGI program's answer
  *
+ * It also speaks globald's org.sand.Events1, as far as who asks it can tell: Send and Emit remember keys and the event, and
+ * Execution says of one what was sent as its result. It has ended if that is waited for, unless it was sent to "never". What
+ * is sent to "error", "garbage" and "die" is answered as above, and what is sent to "delay" is not.
+ *
  * fake-machine SOCKET [DROP]: the first DROP connections are closed before they can authenticate. */
 
 #include <json-c/json.h>
@@ -28,7 +32,18 @@
 #include "payload.h"
 #include "protocol.h"
 
+#define KEPT_MAX 1024U
+
+/* What was sent. */
+typedef struct Kept {
+        char id[33];
+        char *app, *target, *key;
+        json_object *sent;
+} Kept;
+
 typedef struct Machine {
+        Kept kept[KEPT_MAX];
+        size_t n_kept;
         sd_event *event;
         unsigned drop;
         uint64_t n_invokes;
@@ -220,6 +235,146 @@ static int on_invoke(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         return r < 0 ? r : 1;
 }
 
+/* ---- the event log ---- */
+
+static int reply_json(sd_bus_message *m, json_object *o) {
+        const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+        int r = reply_bytes(m, "application/json", text, strlen(text));
+
+        json_object_put(o);
+        return r;
+}
+
+static void add_string(json_object *o, const char *key, const char *value) {
+        json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static int read_headers(sd_bus_message *m, json_object *headers) {
+        const char *key, *value;
+        int r = sd_bus_message_enter_container(m, 'a', "{ss}");
+
+        while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0)
+                add_string(headers, key, value);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static Kept *find_kept(Machine *machine, const char *app, const char *key) {
+        for (size_t i = 0; key && i < machine->n_kept; i++)
+                if (machine->kept[i].key && streq(machine->kept[i].app, app) && streq(machine->kept[i].key, key))
+                        return machine->kept + i;
+        return NULL;
+}
+
+static Kept *keep(Machine *machine, const char *target, json_object *sent, bool *ret_duplicate) {
+        _cleanup_(freep) char *app = strndup(target, strcspn(target, "/"));
+        json_object *headers = json_object_object_get(sent, "headers");
+        const char *key = json_object_get_string(json_object_object_get(headers, "sand-idempotency-key"));
+        Kept *k = find_kept(machine, app, key);
+        sd_id128_t id;
+
+        *ret_duplicate = k;
+        if (k || machine->n_kept == KEPT_MAX || sd_id128_randomize(&id) < 0)
+                return k;
+        k = machine->kept + machine->n_kept++;
+        *k = (Kept) { .app = TAKE_PTR(app), .target = strdup(target), .key = key ? strdup(key) : NULL,
+                      .sent = json_object_get(sent) };
+        (void) sd_id128_to_string(id, k->id);
+        return k;
+}
+
+static int accept_event(Machine *machine, sd_bus_message *m, const char *target, json_object *sent, Payload *p) {
+        const char *function = strchr(target, '/');
+        json_object *o;
+        bool duplicate;
+        Kept *k;
+
+        function = function ? function + 1 : target;
+        if (streq(function, "error") || streq(function, "garbage") || streq(function, "die"))
+                return answer(machine, m, function, "", "", p);
+        if (streq(function, "delay"))
+                return 1; /* no answer */
+        k = keep(machine, target, sent, &duplicate);
+        if (!k)
+                return -ENOBUFS;
+        o = json_object_new_object();
+        add_string(o, "id", k->id);
+        if (*function == '/')
+                json_object_object_add(o, "events", json_object_new_int(2));
+        json_object_object_add(o, "duplicate", json_object_new_boolean(duplicate));
+        return reply_json(m, o);
+}
+
+static int show_execution(Machine *machine, sd_bus_message *m, const char *id, bool wait) {
+        Kept *k = NULL;
+        json_object *o;
+        bool done;
+
+        for (size_t i = 0; i < machine->n_kept; i++)
+                if (streq(machine->kept[i].id, id))
+                        k = machine->kept + i;
+        if (!k)
+                return sd_bus_reply_method_errorf(m, SAND_ERROR_PREFIX "NotFound", "no execution %s", id);
+        done = !strstr(k->target, "/never");
+        if (wait && !done)
+                return sd_bus_reply_method_errorf(m, SAND_ERROR_PREFIX "Timeout", "not yet");
+        o = json_object_new_object();
+        add_string(o, "id", id);
+        add_string(o, "execution", id);
+        add_string(o, "app", k->app);
+        add_string(o, "function", k->target[strlen(k->app) + 1] == '/' ? "event" : k->target + strlen(k->app) + 1);
+        add_string(o, "status", wait ? "done" : "running");
+        json_object_object_add(o, "attempts", json_object_new_int(1));
+        json_object_object_add(o, "accepted_usec", json_object_new_uint64(UINT64_C(1764000000000001)));
+        if (wait)
+                json_object_object_add(o, "finished_usec", json_object_new_uint64(UINT64_C(1764000001500000)));
+        json_object_object_add(o, "result", json_object_get(k->sent));
+        return reply_json(m, o);
+}
+
+static int on_event(sd_bus_message *m, void *userdata, sd_bus_error *e) {
+        const char *member = sd_bus_message_get_member(m), *target, *execution, *content_type;
+        json_object *sent = json_object_new_object(), *headers = json_object_new_object();
+        Machine *machine = userdata;
+        Payload p = PAYLOAD_EMPTY;
+        const void *data;
+        uint64_t deadline;
+        void *mapping;
+        int r;
+
+        r = sd_bus_message_read(m, SAND_INVOKE_SIGNATURE, &target, &execution, &deadline, &content_type);
+        if (r >= 0)
+                r = read_headers(m, headers);
+        if (r >= 0)
+                r = payload_read(m, UINT64_MAX, &p);
+        if (r >= 0)
+                r = payload_map(&p, &data, &mapping);
+        if (r < 0)
+                return r;
+        if (streq(member, "Execution"))
+                r = show_execution(machine, m, target, json_object_object_get(headers, "wait"));
+        else {
+                add_string(sent, "member", member);
+                add_string(sent, "target", target);
+                add_string(sent, "execution", execution);
+                add_string(sent, "content_type", content_type);
+                json_object_object_add(sent, "headers", json_object_get(headers));
+                json_object_object_add(sent, "payload", json_object_new_string_len(data ?: "", (int) p.size));
+                r = accept_event(machine, m, target, sent, &p);
+        }
+        json_object_put(sent);
+        json_object_put(headers);
+        payload_done(&p);
+        return r < 0 ? r : 1;
+}
+
+static const sd_bus_vtable events_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD("Send", SAND_INVOKE_FULL_SIGNATURE, SAND_REPLY_FULL_SIGNATURE, on_event, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Emit", SAND_INVOKE_FULL_SIGNATURE, SAND_REPLY_FULL_SIGNATURE, on_event, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Execution", SAND_INVOKE_FULL_SIGNATURE, SAND_REPLY_FULL_SIGNATURE, on_event, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_VTABLE_END
+};
+
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Invoke", SAND_INVOKE_FULL_SIGNATURE, SAND_REPLY_FULL_SIGNATURE, on_invoke,
@@ -254,6 +409,7 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
             sd_bus_set_server(bus, true, id) < 0 || sd_bus_set_anonymous(bus, true) < 0 ||
             sd_bus_negotiate_fds(bus, true) < 0 ||
             sd_bus_add_object_vtable(bus, NULL, SAND_APP_PATH, SAND_APP_INTERFACE, vtable, machine) < 0 ||
+            sd_bus_add_object_vtable(bus, NULL, SAND_EVENTS_PATH, SAND_EVENTS_INTERFACE, events_vtable, machine) < 0 ||
             sd_bus_add_filter(bus, NULL, on_disconnected, NULL) < 0 || sd_bus_start(bus) < 0 ||
             sd_bus_attach_event(bus, machine->event, 0) < 0)
                 return -EIO;
@@ -262,9 +418,10 @@ static int on_accept(sd_event_source *s, int fd, uint32_t revents, void *userdat
 
 int main(int argc, char *argv[]) {
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        Machine machine = { .drop = argc > 2 ? (unsigned) atoi(argv[2]) : 0 };
+        static Machine machine;
         int fd;
 
+        machine.drop = argc > 2 ? (unsigned) atoi(argv[2]) : 0;
         if (argc < 2 || strlen(argv[1]) >= sizeof(sa.sun_path))
                 return 2;
         strcpy(sa.sun_path, argv[1]);

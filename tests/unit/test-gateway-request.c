@@ -48,15 +48,24 @@ static void test_header_values(void **state) {
         HeaderCheck c;
 
         assert_null(check(OK "Content-Length: 42\r\ncontent-TYPE:\ttext/plain\r\nTraceparent: 00-a\r\nEmpty:\r\n"
-                          "Sand-Timeout: 5s\r\nPREFER: x\r\nExpect: 100-continue\r\n\r\n", &c));
+                          "Sand-Timeout: 5s\r\nPREFER: wait=5; x, Respond-Async\r\nPrefer: x\r\nExpect: 100-continue\r\n\r\n", &c));
         assert_int_equal(c.content_length, 42);
         assert_string_equal(c.content_type, "text/plain");
         assert_string_equal(c.traceparent, "00-a");
         assert_string_equal(c.timeout, "5s");
-        assert_string_equal(c.prefer, "x");
+        assert_true(c.respond_async);
+        assert_false(c.cloud_event);
         assert_string_equal(c.expect, "100-continue");
         assert_null(check(OK "Transfer-Encoding: Chunked\r\n\r\n", &c));
         assert_true(c.content_length == UINT64_MAX);
+        assert_null(check("HTTP/1.0\r\nPrefer: respond-asynchronously, x=respond-async\r\nCE-SpecVersion: 1.0\r\n"
+                          "idempotency-key: k\r\nSand-Delay: 1\r\nSand-Max-Age: 2\r\nSand-Callback: u\r\n\r\n", &c));
+        assert_false(c.respond_async);
+        assert_true(c.cloud_event);
+        assert_string_equal(c.idempotency_key, "k");
+        assert_string_equal(c.delay, "1");
+        assert_string_equal(c.max_age, "2");
+        assert_string_equal(c.callback, "u");
         assert_null(check("HTTP/1.0\r\n\r\n", &c));
         assert_int_equal(c.content_length, 0);
 }

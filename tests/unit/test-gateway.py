@@ -42,6 +42,8 @@ ROUTES = (
     ('ANY /vars/{rest+}', 'vars', None),
     ('POST /small', 'small', None),
     ('GET /fail', 'fail', CORS),
+    ('POST /later/{id}', 'event', None, True),
+    ('POST /laterprogram', 'vars', None, True),
     ('OPTIONS /plain', 'event', None))
 
 
@@ -126,6 +128,7 @@ class Rig(unittest.TestCase):
 
     arguments = ()
     settings = ''
+    machine = events = None
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix='sand-gateway-')
@@ -134,7 +137,6 @@ class Rig(unittest.TestCase):
             os.makedirs(f'{self.dir}/{d}')
         self.configure(self.settings)
         self.publish('demo')
-        self.machine = None
         self.machine_start()
         self.addCleanup(self.machine_stop)
         with socket.create_server(('127.0.0.1', 0)) as s:
@@ -142,7 +144,7 @@ class Rig(unittest.TestCase):
         self.gateway = self.start(
             [GATEWAYD, '--quiet', f'--listen=127.0.0.1:{self.address[1]}', f'--listen={self.dir}/http.sock',
              f'--catalogue={self.dir}/catalogue', f'--app-sockets={self.dir}/app', f'--tokens={self.dir}/tokens',
-             f'--config={self.dir}/gatewayd.conf', *(a.format(self=self) for a in self.arguments)])
+             f'--config={self.dir}/gatewayd.conf', f'--events={self.dir}/events', *(a.format(self=self) for a in self.arguments)])
         self.addCleanup(self.gateway_end)
         self.listens(self.address)
 
@@ -175,6 +177,16 @@ class Rig(unittest.TestCase):
         self.machine.wait()
         self.machine.stdout.close()
 
+    def events_start(self):
+        self.events = subprocess.Popen([MACHINE, f'{self.dir}/events'], stdout=subprocess.PIPE)
+        self.addCleanup(self.events_stop, self.events)
+        self.events.stdout.readline()
+
+    def events_stop(self, process):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
     def gateway_end(self):
         """What the sanitizers find is in the exit status."""
         self.gateway.terminate()
@@ -186,7 +198,8 @@ class Rig(unittest.TestCase):
         entry = {'name': name, 'version': '1-aa', 'hash': '0' * 64, 'uid_base': 1000000, 'functions': {
             f: {'runtime': 'native' if f in ('small', 'event', 'answer', 'fail') else 'exec', 'timeout_usec': 30000000,
                 'payload_max': 1000 if f == 'small' else 1 << 20, 'queue_max': 1000} for f in functions},
-            'routes': [dict({'http': h, 'target': t}, **({'cors': c} if c else {})) for h, t, c in routes]}
+            'routes': [dict({'http': h, 'target': t}, **({'cors': c} if c else {}), **({'async': True} if a else {}))
+                       for h, t, c, *a in routes]}
         with open(f'{self.dir}/catalogue/.new', 'w') as f:
             json.dump(entry, f)
         os.rename(f'{self.dir}/catalogue/.new', f'{self.dir}/catalogue/{name}.json')
@@ -252,7 +265,6 @@ class Gateway(Rig):
                 (b'GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n', 404, 'NotFound'),
                 (b'POST /invoke/demo/ech%6f HTTP/1.1\r\nHost: x\r\n\r\n', 404, 'NotFound'),
                 (b'GET /invoke/demo/echo HTTP/1.1\r\nHost: x\r\n\r\n', 405, 'BadRequest'),
-                (request(b'echo', b'', b'Prefer: respond-async\r\n'), 400, 'BadRequest'),
                 (request(b'echo', b'', b'Sand-Timeout: soon\r\n'), 400, 'BadRequest'),
                 (request(b'echo', b'', b'Content-Type: \xff\r\n'), 400, 'BadRequest'),
                 (request(b'small', b'x' * 1001), 413, 'TooLarge')):
@@ -976,6 +988,197 @@ class Local(Rig):
                 self.assertEqual(ask(b'GET %s HTTP/1.1\r\nHost: x\r\n\r\n' % path).status, 200)
 
 
+ASYNC = b'Prefer: respond-async\r\n'
+KEY = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+CE = (b'ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /shop\r\nce-type: orders.placed\r\n'
+      b'Content-Type: application/json\r\n')
+
+
+def execution(i, query='', extra=b''):
+    return f'GET /executions/{i}{query} HTTP/1.1\r\n'.encode() + HOST + extra + CRLF
+
+
+def emit(body=b'{"n":1}', extra=CE, app=b'demo'):
+    return (b'POST /events/%s HTTP/1.1\r\n' % app + HOST + extra + b'Content-Length: %d\r\n\r\n' % len(body) + body)
+
+
+class Events(Rig):
+    """What is accepted now and delivered later."""
+
+    def setUp(self):
+        super().setUp()
+        self.events_start()
+
+    def sent(self, answer, ask=None):
+        """What the event log was told, as its answer says."""
+        a = (ask or self.ask)(execution(answer.problem()['id'], '?wait=5s'))
+        self.assertEqual(a.status, 200)
+        return a.problem()['result']
+
+    def refused(self, data, status, detail):
+        a = self.ask(data)
+        self.assertEqual((a.status, a.headers['content-type']), (status, 'application/problem+json'), a.body)
+        self.assertIn(detail, a.problem()['detail'])
+        self.assertNotIn('location', a.headers)
+        return a
+
+    def test_accepts(self):
+        a = self.ask(request(b'echo', b'hello', ASYNC + b'Content-Type: text/plain\r\ntraceparent: %s\r\n' % KEY.encode()))
+        i = a.headers['sand-execution']
+        self.assertRegex(i, '^[0-9a-f]{32}$')
+        self.assertEqual((a.status, a.body), (202, b'{"id":"%s"}\n' % i.encode()))
+        self.assertEqual(a.headers['location'], f'/executions/{i}')
+        self.assertEqual(a.headers['preference-applied'], 'respond-async')
+        self.assertNotIn('sand-duplicate', a.headers)
+        self.assertEqual(self.sent(a), {'member': 'Send', 'target': 'demo/echo', 'execution': '', 'content_type': 'text/plain',
+                                        'headers': {'traceparent': KEY}, 'payload': 'hello'})
+        body = b'x' * (1 << 20)
+        self.assertEqual(len(self.sent(self.ask(request(b'echo', body, ASYNC)))['payload']), len(body))
+        self.refused(request(b'echo', body + b'x', ASYNC), 413, 'larger than')
+        self.refused(request(b'nope', b'', ASYNC), 404, 'no function')
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="echo",outcome="ok"}'), 2)
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="echo",outcome="TooLarge"}'), 1)
+        self.assertEqual(self.metric('sand_invocations_total{app="demo",function="echo"'), 0)
+        self.assertEqual(self.metric('sand_invocations_in_flight{app="demo",function="echo"'), 0)
+
+    def test_options(self):
+        options = (b'Idempotency-Key: "a \\"b\\\\"\r\nSand-Delay: 1min 30s\r\nSand-Max-Age: 2h\r\n'
+                   b'Sand-Callback: https://x.example/done?a=b\r\n')
+        self.assertEqual(self.sent(self.ask(request(b'echo', b'', ASYNC + options)))['headers'], {
+            'sand-idempotency-key': 'a "b\\', 'sand-delay-usec': '90000000', 'sand-max-age-usec': '7200000000',
+            'sand-callback': 'https://x.example/done?a=b'})
+        for line in options.split(CRLF)[:-1]:
+            self.refused(request(b'echo', b'', line + CRLF), 400, line.split(b':')[0].decode())
+        for line in (b'Idempotency-Key: ', b'Idempotency-Key: ""', b'Idempotency-Key: "a', b'Idempotency-Key: "a"b',
+                     b'Idempotency-Key: "a\\b"', b'Idempotency-Key: ' + b'k' * 257, b'Idempotency-Key: \xc3\xa4',
+                     b'Sand-Delay: soon', b'Sand-Delay: infinity', b'Sand-Max-Age: -1', b'Sand-Callback: x.example',
+                     b'Sand-Callback: ftp://x.example', b'Sand-Callback: http://', b'Sand-Callback: http:///x',
+                     b'Sand-Callback: http://x/a b', b'Sand-Callback: http://x/' + b'a' * 2048):
+            with self.subTest(line[:40]):
+                self.refused(request(b'echo', b'', ASYNC + line + CRLF), 400, line.split(b':')[0].decode())
+        self.assertEqual(self.ask(request(b'echo', b'', ASYNC + b'Idempotency-Key: ' + b'k' * 256 + CRLF)).status, 202)
+
+    def test_the_same_key(self):
+        first = self.ask(request(b'echo', b'1', ASYNC + b'Idempotency-Key: "k"\r\n'))
+        again = self.ask(request(b'echo', b'2', ASYNC + b'Idempotency-Key: k\r\n'))
+        self.assertEqual((again.status, again.body, again.headers['location']), (202, first.body, first.headers['location']))
+        self.assertEqual((first.headers.get('sand-duplicate'), again.headers['sand-duplicate']), (None, 'true'))
+        self.assertEqual(self.sent(again)['payload'], '1')
+
+    def test_what_is_not_accepted(self):
+        self.refused(request(b'error', b'Busy', ASYNC), 429, 'as asked')
+        self.assertEqual(self.refused(request(b'error', b'Unavailable', ASYNC), 503, 'as asked').headers['retry-after'], '2')
+        self.refused(request(b'garbage', b'', ASYNC), 503, 'not known')
+        a = self.refused(request(b'die', b'', ASYNC), 503, 'not known')
+        self.assertEqual((a.problem()['type'], a.headers['retry-after']), ('urn:sand:error:Unavailable', '2'))
+        os.unlink(f'{self.dir}/events')
+        self.assertEqual(self.refused(request(b'echo', b'', ASYNC), 503, 'nothing was accepted').headers['retry-after'], '2')
+        self.assertEqual(self.ask(execution('0' * 32)).status, 503)
+        self.assertEqual(self.ask(request(b'echo', b'x')).body, b'x')
+        self.events_start()
+        self.eventually(lambda: self.ask(request(b'echo', b'', ASYNC)).status == 202)
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="echo",outcome="Unavailable"}'), 1)
+
+    def test_clients_hang_up(self):
+        with self.client() as c:
+            c.send(request(b'delay', b'', ASYNC))
+            time.sleep(0.3)
+        self.eventually(lambda: self.metric('sand_events_total{app="demo",function="delay",outcome="Cancelled"}') == 1)
+        self.assertEqual(self.metric('sand_invocations_in_flight{app="demo",function="delay"'), 0)
+
+    def test_triggers(self):
+        a = self.ask(web(b'POST', b'/later/7?x=1', b'hello', b'Content-Type: text/plain\r\nIdempotency-Key: k\r\n'
+                         b'Sand-Callback: http://inside.example/\r\nSand-Delay: 1h\r\n'))
+        self.assertEqual((a.status, a.headers['location']), (202, f'/executions/{a.problem()["id"]}'))
+        self.assertNotIn('preference-applied', a.headers)
+        sent = self.sent(a)
+        self.assertEqual((sent['target'], sent['content_type']), ('demo/event', 'application/json'))
+        self.assertEqual(sent['headers'], {'sand-source': 'http:POST /later/{id}', 'sand-idempotency-key': 'k'})
+        event = json.loads(sent['payload'])
+        self.assertEqual((event['body'], event['pathParameters'], event['headers']['sand-delay']), ('hello', {'id': '7'}, '1h'))
+        sent = self.sent(self.ask(web(b'POST', b'/laterprogram', b'hello')))
+        self.assertEqual((sent['target'], sent['payload'], sent['content_type']), ('demo/vars', 'hello', ''))
+        self.assertIn('REQUEST_METHOD=POST\n', sent['headers']['cgi'])
+        self.assertEqual(self.ask(web(b'GET', b'/later/7')).status, 405)
+        self.assertEqual(self.ask(web(b'GET', b'/event/7', extra=ASYNC + b'Sand-Delay: 1h\r\n')).status, 200)
+
+    def test_executions(self):
+        i = self.ask(request(b'event', b'1', ASYNC)).problem()['id']
+        a = self.ask(execution(i))
+        self.assertEqual((a.status, a.headers['cache-control'], a.headers['content-type'], a.headers['sand-execution']),
+                         (200, 'no-store', 'application/json', i))
+        e = a.problem()
+        del e['result']
+        self.assertEqual(e, {'id': i, 'status': 'running', 'function': 'demo/event', 'attempts': 1,
+                             'accepted': '2025-11-24T16:00:00.000001Z'})
+        e = self.ask(execution(i, '?x=y&wait=5s')).problem()
+        self.assertEqual((e['status'], e['finished']), ('done', '2025-11-24T16:00:01.500000Z'))
+        i = self.ask(request(b'never', b'1', ASYNC)).problem()['id']
+        self.assertEqual(self.ask(execution(i, '?wait=1s')).problem()['status'], 'running')
+        for path, status in ((execution('0' * 32), 404), (execution('0' * 31), 404), (execution('A' * 32), 404),
+                             (execution(i + '/'), 404), (execution(i, '?wait=long'), 400),
+                             (execution(i).replace(b'GET', b'DELETE'), 405)):
+            with self.subTest(path):
+                self.assertEqual(self.ask(path).status, status)
+        self.assertEqual(self.ask(execution(i).replace(b'GET', b'HEAD'), head=True).status, 200)
+        self.assertEqual(self.ask(execution(i).replace(b'GET', b'OPTIONS')).headers['allow'], 'GET, HEAD')
+
+    def test_cloud_events(self):
+        a = self.ask(emit())
+        self.assertEqual((a.status, a.problem()['events']), (202, 2))
+        self.assertNotIn('location', a.headers)
+        sent = self.sent(a)
+        self.assertEqual((sent['member'], sent['target'], sent['content_type']),
+                         ('Emit', 'demo//orders.placed', 'application/cloudevents+json'))
+        self.assertEqual(sent['payload'], '{"specversion":"1.0","id":"1","source":"/shop","type":"orders.placed",'
+                         '"datacontenttype":"application/json","data":{"n":1}}')
+        key = 'ce:' + hashlib.sha256(b'/shop\x001').hexdigest()
+        self.assertEqual(sent['headers'], {'sand-idempotency-key': key})
+        structured = (b'{ "specversion":"1.0", "id":"1", "source":"/shop","type":"orders.placed", "x":1e400}')
+        again = self.ask(emit(structured, b'Content-Type: Application/CloudEvents+JSON; charset=utf-8\r\n'))
+        self.assertEqual((again.status, again.headers['sand-duplicate'], again.problem()['id']), (202, 'true', a.problem()['id']))
+        sent = self.sent(self.ask(emit(structured.replace(b'"1"', b'"2"'), b'Content-Type: application/cloudevents+json\r\n'
+                                       b'Sand-Max-Age: 1h\r\n')))
+        self.assertEqual(sent['payload'], structured.replace(b'"1"', b'"2"').decode())
+        self.assertEqual(sent['headers']['sand-max-age-usec'], '3600000000')
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="",outcome="ok"}'), 3)
+
+    def test_cloud_events_that_are_none(self):
+        for body, extra, status, detail in (
+                (b'[]', b'Content-Type: application/cloudevents-batch+json\r\n', 415, 'batches'),
+                (b'', b'Content-Type: application/cloudevents+avro\r\n', 415, 'batches'),
+                (b'{}', b'Content-Type: application/json\r\n', 400, 'ce-specversion'),
+                (b'{}', b'', 400, 'ce-specversion'),
+                (b'{}', CE.replace(b'ce-id: 1\r\n', b''), 400, 'ce-id'),
+                (b'{}', CE.replace(b'orders.placed', b'orders/placed'), 400, 'letters, digits'),
+                (b'{}', CE.replace(b'orders.placed', b'x' * 129), 400, 'letters, digits'),
+                (b'{}', CE + b'Idempotency-Key: k\r\n', 400, 'source and id'),
+                (b'{}', CE + b'Sand-Delay: x\r\n', 400, 'Sand-Delay'),
+                (b'{', CE, 400, 'not JSON'),
+                (b'x' * (1 << 20), CE.replace(b'/json', b'/x'), 413, 'an event of'),
+                (b'x' * ((1 << 20) + 1), CE, 413, 'larger than')):
+            with self.subTest((body[:10], extra)):
+                self.refused(emit(body, extra), status, detail)
+        self.refused(emit(app=b'absent'), 404, 'absent')
+        self.assertEqual(self.ask(b'GET /events/demo HTTP/1.1\r\nHost: x\r\n\r\n').headers['allow'], 'POST')
+        self.assertEqual(self.ask(emit(app=b'demo/x')).status, 404)
+        self.assertEqual(self.ask(emit(extra=CE + b'Origin: http://evil.example\r\n')).status, 403)
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="",outcome="TooLarge"}'), 2)
+
+    def test_cloud_events_for_a_function(self):
+        a = self.ask(request(b'echo', b'\x00', CE.replace(b'application/json', b'image/png') + b'CE-Subject: 7\r\n'))
+        self.assertEqual((a.status, a.headers['content-type']), (200, 'application/cloudevents+json'))
+        self.assertEqual(a.problem(), {'specversion': '1.0', 'id': '1', 'source': '/shop', 'type': 'orders.placed',
+                                       'subject': '7', 'datacontenttype': 'image/png', 'data_base64': 'AA=='})
+        body = b'{ "specversion" : "1.0" }'
+        a = self.ask(request(b'echo', body, b'Content-Type: application/cloudevents+json\r\n'))
+        self.assertEqual((a.body, a.headers['content-type']), (body, 'application/cloudevents+json'))
+        self.assertEqual(self.ask(request(b'echo', b'{}', CE.replace(b'1.0', b'0.3'))).status, 400)
+        sent = self.sent(self.ask(request(b'echo', b'[1]', ASYNC + CE + b'Idempotency-Key: k\r\n')))
+        self.assertEqual((sent['content_type'], json.loads(sent['payload'])['data'], sent['headers']),
+                         ('application/cloudevents+json', [1], {'sand-idempotency-key': 'k'}))
+
+
 def bearer(token):
     return b'Authorization: Bearer %s\r\n' % token
 
@@ -1048,6 +1251,25 @@ class Remote(Rig):
 
 
 class Outside(Remote):
+    def test_events_and_executions(self):
+        self.events_start()
+        self.assertEqual(self.demand(request(b'echo', b'', ASYNC)).status, 401)
+        self.assertEqual(self.demand(emit()).status, 401)
+        self.assertEqual(self.demand(emit(extra=CE + bearer(self.other))).status, 403)
+        self.assertEqual(self.demand(emit(extra=CE + bearer(self.token))).status, 202)
+        i = self.demand(request(b'echo', b'x', ASYNC + bearer(self.token))).problem()['id']
+        self.assertEqual(self.demand(execution(i)).status, 401)
+        a = self.demand(execution(i, extra=bearer(self.token)))
+        self.assertEqual((a.status, a.problem()['result']['payload']), (200, 'x'))
+
+        def told(i):
+            a = self.demand(execution(i, extra=bearer(self.other)))
+            p = a.problem()
+            self.assertEqual(p.pop('execution'), a.headers['sand-execution'])
+            return a.status, p, sorted(a.headers)
+        self.assertEqual(told(i)[0], 404)
+        self.assertEqual(told(i), told('0' * 32))
+
     def test_only_with_a_token_of_the_application(self):
         a = self.demand(request(b'echo', b'x', bearer(self.token)))
         self.assertEqual((a.status, a.body), (200, b'x'))
