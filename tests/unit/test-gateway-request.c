@@ -137,6 +137,8 @@ static void test_routes(void **state) {
                 "/invoke/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/f",
                 "/invoke/a/fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
                 "/web", "/web/", "/web//a", "/web/A/a", "/web/../a", "/web/a%61/b", "/Web/a/b",
+                "/events", "/events/", "/events/a/", "/events/a/b", "/events/A", "/executions/", "/executions/0123",
+                "/executions/0123456789abcdef0123456789abcdeF", "/executions/0123456789abcdef0123456789abcdef/",
         };
         const char *rest;
         Target t;
@@ -153,11 +155,19 @@ static void test_routes(void **state) {
         assert_int_equal(route_parse("/web/a", &t, &rest), ROUTE_WEB);
         assert_string_equal(rest, "/");
         assert_null(route_methods(ROUTE_WEB));
+        assert_int_equal(route_parse("/events/my-app", &t, &rest), ROUTE_EVENTS);
+        assert_string_equal(t.app, "my-app");
+        assert_int_equal(route_parse("/executions/0123456789abcdef0123456789abcdef", &t, &rest), ROUTE_EXECUTION);
+        assert_string_equal(rest, "0123456789abcdef0123456789abcdef");
         assert_int_equal(route_parse("/healthz", &t, &rest), ROUTE_HEALTHZ);
         assert_int_equal(route_parse("/metrics", &t, &rest), ROUTE_METRICS);
         assert_true(route_allows(ROUTE_INVOKE, "POST"));
         assert_false(route_allows(ROUTE_INVOKE, "GET"));
         assert_false(route_allows(ROUTE_INVOKE, "post"));
+        assert_true(route_allows(ROUTE_EVENTS, "POST"));
+        assert_false(route_allows(ROUTE_EVENTS, "GET"));
+        assert_true(route_allows(ROUTE_EXECUTION, "HEAD"));
+        assert_false(route_allows(ROUTE_EXECUTION, "POST"));
         assert_true(route_allows(ROUTE_METRICS, "HEAD"));
         assert_false(route_allows(ROUTE_HEALTHZ, "POST"));
         assert_false(route_allows(ROUTE_NONE, "GET"));
