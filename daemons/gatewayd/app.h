@@ -21,7 +21,8 @@ typedef struct App {
         WebTable *web;             /* has the entry's routes */
         Peer *peer;
         uint64_t body_bytes;       /* of requests that have no answer yet */
-        unsigned in_flight;
+        unsigned in_flight;        /* invocations */
+        unsigned accepting;        /* events that the event log has not answered yet */
 } App;
 
 App *app_ref(App *a);

@@ -857,6 +857,10 @@ void http_stop(Http *h, void (*done)(void *userdata), void *userdata) {
         h->stopped_userdata = userdata;
         listeners_set(h, false);
         sweep_silent(h);
+        for (HttpConnection *c = h->phases[PHASE_WAITING].head, *next; c; c = next) {
+                next = c->in[LIST_PHASE].next;
+                h->ops->stopping(c->request);
+        }
         (void) http_run_soon(h);
         (void) http_arm_sweep(h);
 }

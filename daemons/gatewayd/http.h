@@ -30,6 +30,8 @@ typedef struct HttpOps {
         int (*complete)(void *request);
         /* The client hung up while the request waited: answer now, nobody will read it. */
         void (*hangup)(void *request);
+        /* The server stops, and the request waits: whatever it waits for by choice is to be waited for no longer. */
+        void (*stopping)(void *request);
         void (*free)(void *request);
 } HttpOps;
 

@@ -147,7 +147,7 @@ void request_take_execution(Request *q, const char *id) {
         text = strndup(value, strcspn(value, "&"));
         if (!text || parse_time_span(text, &wait) < 0)
                 request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "\"wait\" is not a time such as \"30s\".");
-        else
+        else if (!http_is_stopping(q->gateway->http))
                 q->wait = MIN(wait, q->gateway->settings.invoke_timeout_max);
 }
 
@@ -390,9 +390,8 @@ static void on_execution(PeerCall *call, const PeerReply *reply, void *userdata)
         const void *data;
 
         if (error == SAND_ERROR_TIMEOUT && q->wait > 0) {
-                q->wait = 0; /* it has not ended: as it is, then */
-                request_finish(q, OUTCOME_OK);
-                request_ask_execution(q);
+                q->call = NULL;
+                request_end_wait(q);
                 return;
         }
         request_finish(q, OUTCOME_OK);
@@ -429,4 +428,12 @@ void request_ask_execution(Request *q) {
                 return;
         }
         request_started(q);
+}
+
+void request_end_wait(Request *q) {
+        if (q->call)
+                peer_call_cancel(TAKE_PTR(q->call));
+        q->wait = 0;
+        request_finish(q, OUTCOME_OK);
+        request_ask_execution(q);
 }

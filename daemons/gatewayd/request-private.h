@@ -125,3 +125,5 @@ int request_log_event(Request *q, PeerRequest *call, const char **next);
 /* That had this error. */
 void request_refuse_log(Request *q, int error);
 void request_ask_execution(Request *q);
+/* It is answered as it is. */
+void request_end_wait(Request *q);

@@ -91,11 +91,16 @@ static void request_count(Request *q, int outcome) {
                 function_metrics_count(q->metrics, outcome);
 }
 
+/* Of the application, and by no more than what is bounded alike: calls that take long keep no event from being accepted. */
+static unsigned *request_counter(Request *q) {
+        return q->logged ? &q->app->accepting : &q->app->in_flight;
+}
+
 void request_started(Request *q) {
         q->started = now_usec();
         if (q->metrics) {
-                q->metrics->in_flight++;
-                q->app->in_flight++;
+                (*request_counter(q))++;
+                q->metrics->in_flight += !q->logged;
         }
         q->gateway->in_flight++;
         gateway_touch_status(q->gateway);
@@ -106,13 +111,13 @@ void request_started(Request *q) {
 }
 
 void request_finish(Request *q, int outcome) {
-        if (q->logged)
-                request_count(q, outcome);
-        else if (q->metrics)
-                function_metrics_record(q->metrics, outcome, usec_sub(now_usec(), q->started));
         if (q->metrics) {
-                q->metrics->in_flight--;
-                q->app->in_flight--;
+                (*request_counter(q))--;
+                q->metrics->in_flight -= !q->logged;
+                if (q->logged)
+                        request_count(q, outcome);
+                else
+                        function_metrics_record(q->metrics, outcome, usec_sub(now_usec(), q->started));
         }
         q->gateway->in_flight--;
         q->call = NULL;
@@ -456,7 +461,7 @@ static int request_call(Request *q) {
 void request_invoke(Request *q) {
         int r;
 
-        if (q->app->in_flight >= q->gateway->settings.invocations_per_app_max)
+        if (*request_counter(q) >= q->gateway->settings.invocations_per_app_max)
                 r = -ENOBUFS;
         else
                 r = request_call(q);
@@ -542,6 +547,13 @@ static void request_hangup(void *request) {
         request_answer_refused(q);
 }
 
+static void request_stopping(void *request) {
+        Request *q = request;
+
+        if (q->wait > 0)
+                request_end_wait(q);
+}
+
 static void request_free(void *request) {
         Request *q = request;
 
@@ -565,5 +577,6 @@ const HttpOps request_ops = {
         .body = request_body,
         .complete = request_complete,
         .hangup = request_hangup,
+        .stopping = request_stopping,
         .free = request_free,
 };

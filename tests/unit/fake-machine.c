@@ -304,7 +304,22 @@ static int accept_event(Machine *machine, sd_bus_message *m, const char *target,
         return reply_json(m, o);
 }
 
-static int show_execution(Machine *machine, sd_bus_message *m, const char *id, bool wait) {
+static int on_deadline(sd_event_source *s, uint64_t usec, void *userdata) {
+        sd_bus_message *m = userdata;
+
+        (void) sd_bus_reply_method_errorf(m, SAND_ERROR_PREFIX "Timeout", "not yet");
+        sd_bus_message_unref(m);
+        sd_event_source_unref(s);
+        return 0;
+}
+
+static int refuse_later(Machine *machine, sd_bus_message *m, uint64_t deadline) {
+        sd_event_source *s;
+
+        return sd_event_add_time(machine->event, &s, CLOCK_MONOTONIC, deadline, 1, on_deadline, sd_bus_message_ref(m));
+}
+
+static int show_execution(Machine *machine, sd_bus_message *m, const char *id, bool wait, uint64_t deadline) {
         Kept *k = NULL;
         json_object *o;
         bool done;
@@ -316,7 +331,7 @@ static int show_execution(Machine *machine, sd_bus_message *m, const char *id, b
                 return sd_bus_reply_method_errorf(m, SAND_ERROR_PREFIX "NotFound", "no execution %s", id);
         done = !strstr(k->target, "/never");
         if (wait && !done)
-                return sd_bus_reply_method_errorf(m, SAND_ERROR_PREFIX "Timeout", "not yet");
+                return refuse_later(machine, m, deadline);
         o = json_object_new_object();
         add_string(o, "id", id);
         add_string(o, "execution", id);
@@ -351,7 +366,7 @@ static int on_event(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         if (r < 0)
                 return r;
         if (streq(member, "Execution"))
-                r = show_execution(machine, m, target, json_object_object_get(headers, "wait"));
+                r = show_execution(machine, m, target, json_object_object_get(headers, "wait"), deadline);
         else {
                 add_string(sent, "member", member);
                 add_string(sent, "target", target);

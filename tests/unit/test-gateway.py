@@ -984,6 +984,8 @@ class Local(Rig):
             self.assertEqual(ask(request(b'echo', b'x', bearer(token))).status, 200)
             self.assertEqual(ask(web(b'GET', b'/', extra=bearer(token))).status, 200)
             self.assertEqual(ask(web(b'GET', b'/')).status, 401)
+            self.assertEqual(ask(execution('0' * 32)).status, 401)
+            self.assertEqual(ask(emit()).status, 401)
             for path in (b'/healthz', b'/metrics'):
                 self.assertEqual(ask(b'GET %s HTTP/1.1\r\nHost: x\r\n\r\n' % path).status, 200)
 
@@ -1122,6 +1124,31 @@ class Events(Rig):
                 self.assertEqual(self.ask(path).status, status)
         self.assertEqual(self.ask(execution(i).replace(b'GET', b'HEAD'), head=True).status, 200)
         self.assertEqual(self.ask(execution(i).replace(b'GET', b'OPTIONS')).headers['allow'], 'GET, HEAD')
+
+    def test_waiting_ends(self):
+        i = self.ask(request(b'never', b'1', ASYNC)).problem()['id']
+        begin = time.monotonic()
+        self.assertEqual(self.ask(execution(i, '?wait=700ms')).problem()['status'], 'running')
+        self.assertTrue(0.6 < time.monotonic() - begin < 5)
+        waiting = self.client().send(execution(i, '?wait=1h'))
+        with self.client() as c:
+            c.send(execution(i, '?wait=1h'))
+            time.sleep(0.3)
+        self.gateway.send_signal(signal.SIGTERM)
+        self.assertEqual(waiting.answer(5).problem()['status'], 'running')
+        self.assertEqual(self.gateway.wait(5), 0)
+
+    def test_accepts_beside_slow_calls(self):
+        self.configure('InvocationsPerAppMax=1')
+        self.reload()
+        slow = self.client().send(request(b'delay', b'1500'))
+        self.eventually(lambda: self.metric('sand_invocations_in_flight') == 1)
+        self.assertEqual(self.ask(request(b'echo', b'')).status, 429)
+        self.assertEqual(self.ask(request(b'echo', b'', ASYNC)).status, 202)
+        self.client().send(request(b'delay', b'', ASYNC))
+        time.sleep(0.2)
+        self.refused(request(b'echo', b'', ASYNC), 429, 'wait to be accepted')
+        self.assertEqual(slow.answer().status, 200)
 
     def test_cloud_events(self):
         a = self.ask(emit())
