@@ -32,9 +32,9 @@ static inline char *buffer_extend(Buffer *b, size_t n) {
 }
 
 static inline void buffer_put(Buffer *b, const void *data, size_t n) {
-        char *to = buffer_extend(b, n);
+        char *to = n > 0 ? buffer_extend(b, n) : NULL;
 
-        if (to && n > 0) {
+        if (to) {
                 memcpy(to, data, n);
                 b->size += n;
         }

@@ -303,45 +303,53 @@ static void add_option(const char ***next, const char *name, const char *value) 
         *(*next)++ = value;
 }
 
-int request_log_event(Request *q, PeerRequest *call, const char **next) {
-        char target[sizeof(q->target.app) + 2 + SAND_TOPIC_SIZE_MAX], key[CLOUD_EVENT_KEY_SIZE] = "";
-        _cleanup_(freep) char *source = NULL;
+#define TARGET_SIZE (sizeof(((Target *) 0)->app) + 2U + SAND_TOPIC_SIZE_MAX)
+
+/* What the body is, and whom it is for. */
+static int take_emitted(Request *q, PeerRequest *call, Buffer *b, char target[static TARGET_SIZE],
+                        char key[static CLOUD_EVENT_KEY_SIZE]) {
         _cleanup_(cloud_event_done) CloudEvent e = {};
+        int r;
+
+        r = take_cloud_event(q, &e, call, b);
+        if (r < 0)
+                return r;
+        if (!is_topic(e.type)) {
+                request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "The CloudEvent's type is not one that a trigger can wait for: 1 to "
+                               "%u letters, digits, '.', '_' and '-'.", SAND_TOPIC_SIZE_MAX);
+                return -EBADMSG;
+        }
+        (void) snprintf(target, TARGET_SIZE, "%s//%s", q->target.app, e.type);
+        return cloud_event_key(&e, key);
+}
+
+int request_log_event(Request *q, PeerRequest *call, const char **next) {
+        char target[TARGET_SIZE], key[CLOUD_EVENT_KEY_SIZE] = "";
         _cleanup_(buffer_done) Buffer event = {};
+        _cleanup_(freep) char *source = NULL;
+        bool emitted = q->route == ROUTE_EVENTS;
         EventOptions options;
         int r;
 
         if (!read_options(q, &options))
-                return -EINVAL;
+                return -EBADMSG;
+        (void) snprintf(target, sizeof(target), "%s/%s", q->target.app, q->target.function);
+        r = emitted ? take_emitted(q, call, &event, target, key) : 0;
+        if (r < 0)
+                return r;
+        if (q->route == ROUTE_WEB && asprintf(&source, "http:%s", q->web.trigger->route.key) < 0)
+                return -ENOMEM;
         call->path = SAND_EVENTS_PATH;
         call->interface = SAND_EVENTS_INTERFACE;
-        call->execution = NULL; /* it is one of its own */
-        call->member = q->route == ROUTE_EVENTS ? "Emit" : "Send";
+        call->member = emitted ? "Emit" : "Send";
         call->target = target;
-        if (q->route == ROUTE_EVENTS) {
-                r = take_cloud_event(q, &e, call, &event);
-                if (r >= 0)
-                        r = cloud_event_key(&e, key);
-                if (r >= 0 && !is_topic(e.type)) {
-                        request_refuse(q, SAND_ERROR_BAD_REQUEST, 0, "The CloudEvent's type is not one that a trigger can wait "
-                                       "for: 1 to %u letters, digits, '.', '_' and '-'.", SAND_TOPIC_SIZE_MAX);
-                        return -EINVAL;
-                }
-                if (r < 0)
-                        return r;
-                (void) snprintf(target, sizeof(target), "%s//%s", q->target.app, e.type);
-        } else
-                (void) snprintf(target, sizeof(target), "%s/%s", q->target.app, q->target.function);
-        if (q->route == ROUTE_WEB) {
-                if (asprintf(&source, "http:%s", q->web.trigger->route.key) < 0)
-                        return -ENOMEM;
-                add_option(&next, SAND_OPTION_PREFIX "source", source);
-        }
-        add_option(&next, SAND_OPTION_PREFIX "idempotency-key", *key ? key : options.key);
+        call->execution = NULL; /* it is one of its own */
+        call->timeout_usec = MIN(call->timeout_usec, LOG_TIMEOUT_USEC);
+        add_option(&next, SAND_OPTION_PREFIX "source", source);
+        add_option(&next, SAND_OPTION_PREFIX "idempotency-key", emitted ? key : options.key);
         add_option(&next, SAND_OPTION_PREFIX "delay-usec", options.delay);
         add_option(&next, SAND_OPTION_PREFIX "max-age-usec", options.max_age);
         add_option(&next, SAND_OPTION_PREFIX "callback", options.callback);
-        call->timeout_usec = MIN(call->timeout_usec, LOG_TIMEOUT_USEC);
         return peer_invoke(q->gateway->events, call, on_accepted, q, &q->call);
 }
 
