@@ -20,6 +20,7 @@
 #define LOG_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define EVENT_BYTES_MAX (UINT64_C(1) << 20)
 #define CALLBACK_MAX 2048U
+#define SOURCE_MAX 250 /* of a route; the log takes 256 bytes */
 #define DOCUMENT_CONTENT_TYPE "application/json"
 
 #define UNKNOWN "The event log does not answer (sand-globald.service). Whether the event was accepted is not known: send it " \
@@ -217,16 +218,16 @@ static SandError reply_error(const PeerReply *reply) {
 }
 
 typedef struct Accepted {
-        JsonSpan id, events;
+        JsonSpan id;
+        uint64_t n_events; /* of a topic's; 0: nobody waits for it, and there is no id */
         bool duplicate;
 } Accepted;
 
 static int read_accepted(Request *q, const PeerReply *reply, Accepted *ret) {
         JsonMembers members = JSON_MEMBERS((const char *) reply->payload.data, reply->payload.size);
-        JsonSpan key, value;
+        JsonSpan key, value, events = {};
         Accepted a = {};
         char id[EXECUTION_ID_LENGTH + 1];
-        uint64_t n;
         int r;
 
         if (!reply->payload.data)
@@ -237,11 +238,14 @@ static int read_accepted(Request *q, const PeerReply *reply, Accepted *ret) {
                 else if (json_span_equals(key, "duplicate"))
                         a.duplicate = json_span_equals(value, "true");
                 else if (json_span_equals(key, "events"))
-                        a.events = value;
-        if (r < 0 || json_span_string(a.id, id, sizeof(id)) < 0 || !execution_id_is_valid(id) ||
-            (q->route == ROUTE_EVENTS && json_span_number(a.events, &n) < 0))
+                        events = value;
+        if (r < 0 || (q->route == ROUTE_EVENTS && json_span_number(events, &a.n_events) < 0))
                 return -EBADMSG;
-        strcpy(q->id, id);
+        if (q->route != ROUTE_EVENTS || a.n_events > 0) {
+                if (json_span_string(a.id, id, sizeof(id)) < 0 || !execution_id_is_valid(id))
+                        return -EBADMSG;
+                strcpy(q->id, id);
+        }
         *ret = a;
         return 0;
 }
@@ -268,8 +272,10 @@ static void request_answer_accepted(Request *q, const Accepted *accepted) {
         }
         a.headers = headers;
         a.content_type = DOCUMENT_CONTENT_TYPE;
-        if (q->route == ROUTE_EVENTS)
-                n = asprintf(&text, "{\"id\":\"%s\",\"events\":%.*s}\n", q->id, (int) accepted->events.n, accepted->events.p);
+        if (q->route == ROUTE_EVENTS && accepted->n_events == 0)
+                n = asprintf(&text, "{\"events\":0}\n");
+        else if (q->route == ROUTE_EVENTS)
+                n = asprintf(&text, "{\"id\":\"%s\",\"events\":%" PRIu64 "}\n", q->id, accepted->n_events);
         else
                 n = asprintf(&text, "{\"id\":\"%s\"}\n", q->id);
         http_answer(q->connection, MHD_HTTP_ACCEPTED, n < 0 ? NULL : answer_text(&a, text, (size_t) n));
@@ -337,7 +343,7 @@ int request_log_event(Request *q, PeerRequest *call, const char **next) {
         r = emitted ? take_emitted(q, call, &event, target, key) : 0;
         if (r < 0)
                 return r;
-        if (q->route == ROUTE_WEB && asprintf(&source, "http:%s", q->web.trigger->route.key) < 0)
+        if (q->route == ROUTE_WEB && asprintf(&source, "http:%.*s", SOURCE_MAX, q->web.trigger->route.key) < 0)
                 return -ENOMEM;
         call->path = SAND_EVENTS_PATH;
         call->interface = SAND_EVENTS_INTERFACE;
@@ -397,7 +403,7 @@ static void on_execution(PeerCall *call, const PeerReply *reply, void *userdata)
         void *mapping = NULL;
         const void *data;
 
-        if (error == SAND_ERROR_TIMEOUT && q->wait > 0) {
+        if (q->wait > 0 && (error == SAND_ERROR_TIMEOUT || error == SAND_ERROR_BUSY)) {
                 q->call = NULL;
                 request_end_wait(q);
                 return;

@@ -1168,7 +1168,9 @@ class Events(Rig):
                                        b'Sand-Max-Age: 1h\r\n')))
         self.assertEqual(sent['payload'], structured.replace(b'"1"', b'"2"').decode())
         self.assertEqual(sent['headers']['sand-max-age-usec'], '3600000000')
-        self.assertEqual(self.metric('sand_events_total{app="demo",function="",outcome="ok"}'), 3)
+        nobody = self.ask(emit(extra=CE.replace(b'orders.placed', b'nobody')))
+        self.assertEqual((nobody.status, nobody.body), (202, b'{"events":0}\n'))
+        self.assertEqual(self.metric('sand_events_total{app="demo",function="",outcome="ok"}'), 4)
 
     def test_cloud_events_that_are_none(self):
         for body, extra, status, detail in (
