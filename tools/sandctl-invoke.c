@@ -19,6 +19,7 @@
 #include "protocol.h"
 #include "sandctl.h"
 #include "sandctl-dev.h"
+#include "sandctl-events.h"
 #include "sandctl-text.h"
 #include "text.h"
 
@@ -85,21 +86,21 @@ static bool stdin_is_input(void) {
         return fstat(STDIN_FILENO, &st) >= 0 && (S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode));
 }
 
-/* The descriptor to read the event from; -1: there is none to read. 0, or the exit status. */
-static int open_event(int argc, char **argv, int *ret_fd) {
+/* The descriptor to read the event from; -1: there is none to read. */
+int event_open(int argc, char **argv, int *ret_fd) {
         const char *file = arg_file;
 
         *ret_fd = -1;
-        if (argc > 1 && !streq(argv[1], "-"))
+        if (argc > 0 && !streq(argv[0], "-"))
                 return fail(SAND_ERROR_USAGE, "\"%s\": the event is given by --data, by --file, or as - for "
-                                              "standard input.", argv[1]);
-        if ((argc > 1) + !!arg_file + !!arg_data > 1)
+                                              "standard input.", argv[0]);
+        if ((argc > 0) + !!arg_file + !!arg_data > 1)
                 return fail(SAND_ERROR_USAGE, "Only one of --data, --file and - can be the event.");
         if (arg_data && arg_data[0] == '@') /* as curl has it */
                 file = arg_data + 1;
         else if (arg_data)
                 return 0;
-        if (argc > 1 || (file && streq(file, "-")) || (!file && stdin_is_input()))
+        if (argc > 0 || (file && streq(file, "-")) || (!file && stdin_is_input()))
                 *ret_fd = STDIN_FILENO;
         else if (file) {
                 *ret_fd = open(file, O_RDONLY | O_CLOEXEC);
@@ -109,30 +110,33 @@ static int open_event(int argc, char **argv, int *ret_fd) {
         return 0;
 }
 
-static int read_event(Invoke *i, int fd) {
+int event_read(int fd, char **ret, size_t *ret_size) {
         int r = 0;
 
         if (fd >= 0)
-                r = read_all(fd, &i->data, &i->size);
+                r = read_all(fd, ret, ret_size);
         else {
-                i->data = strdup(strempty(arg_data));
-                i->size = strlen(strempty(arg_data));
-                r = i->data ? 0 : -ENOMEM;
+                *ret = strdup(strempty(arg_data));
+                *ret_size = strlen(strempty(arg_data));
+                r = *ret ? 0 : -ENOMEM;
         }
         return r < 0 ? fail_errno(r, "Failed to read the event: %s", strerror(-r)) : 0;
 }
 
-/* The event's file is here, the function there. */
-static int invoke_remote(char **argv, int fd) {
-        char *words[] = { argv[0], (char *) "-" };
+int event_remote(const char *verb, int argc, char **argv, int fd) {
+        _cleanup_(freep) char **words = calloc((size_t) argc + 2, sizeof(char *));
         _cleanup_(closep) int null = -EBADF;
 
+        if (!words)
+                return fail_errno(-ENOMEM, "Out of memory.");
+        (void) memcpy(words, argv, (size_t) argc * sizeof(char *));
         if (arg_data && arg_data[0] != '@')
-                return remote_run("invoke", 1, words, null = open("/dev/null", O_RDONLY | O_CLOEXEC), false);
+                return remote_run(verb, argc, words, null = open("/dev/null", O_RDONLY | O_CLOEXEC), false);
         arg_file = arg_data = NULL;
         if (fd < 0)
                 fd = null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        return remote_run("invoke", 2, words, fd, false);
+        words[argc] = (char *) "-";
+        return remote_run(verb, argc + 1, words, fd, false);
 }
 
 static bool is_bundle(const char *dir, const char *below) {
@@ -259,6 +263,16 @@ static int write_all(const char *data, size_t size) {
         return 0;
 }
 
+int print_bytes(const void *data, size_t size) {
+        int r;
+
+        r = write_all(data, size);
+        /* The prompt belongs on a line of its own; in a file there are no bytes but the result's. */
+        if (r >= 0 && isatty(STDOUT_FILENO) && size > 0 && ((const char *) data)[size - 1] != '\n')
+                r = write_all("\n", 1);
+        return r < 0 ? fail_errno(r, "Failed to write the result: %s", strerror(-r)) : EXIT_SUCCESS;
+}
+
 static int print_result(const PeerReply *reply) {
         const void *data;
         void *mapping = NULL;
@@ -267,14 +281,10 @@ static int print_result(const PeerReply *reply) {
         r = payload_map(&reply->payload, &data, &mapping);
         if (r < 0)
                 return fail_errno(r, "Failed to read the result: %s", strerror(-r));
-        r = write_all(data, reply->payload.size);
-        /* The prompt belongs on a line of its own; in a file there are no bytes but the result's. */
-        if (r >= 0 && isatty(STDOUT_FILENO) && reply->payload.size > 0 &&
-            ((const char *) data)[reply->payload.size - 1] != '\n')
-                r = write_all("\n", 1);
+        r = print_bytes(data, reply->payload.size);
         if (mapping)
                 (void) munmap(mapping, reply->payload.size);
-        return r < 0 ? fail_errno(r, "Failed to write the result: %s", strerror(-r)) : EXIT_SUCCESS;
+        return r;
 }
 
 /* Of a Python function the cause is AWS Lambda's JSON; its frames are what one reads. Caller frees. */
@@ -296,21 +306,20 @@ static char *cause_to_text(const char *cause) {
 }
 
 /* As compilers write it where the place in the bundle is known, else with the vocabulary's name. */
-static int print_failure(Invoke *i, const PeerReply *reply) {
-        const char *name = sand_error_info(reply->error)->name, *class = strempty(reply->error_class);
-        _cleanup_(freep) char *cause = cause_to_text(strempty(reply->cause));
-        bool own = *class && !streq(class, name);
-        size_t n = cause ? strlen(cause) : 0;
+int print_error(SandError e, const char *class, const char *message, const char *cause, const char *bundle) {
+        const char *name = sand_error_info(e)->name;
+        _cleanup_(freep) char *text = cause_to_text(strempty(cause));
+        bool own = !isempty(class) && !streq(class, name);
+        size_t n = text ? strlen(text) : 0;
         char place[256];
 
-        if (n > 0 && own && traceback_place(cause, i->dev ? i->dev->dir : "/app", place, sizeof(place)))
-                (void) fail(reply->error, "%s: %s: %s", place, class, strempty(reply->message));
+        if (n > 0 && own && traceback_place(text, bundle, place, sizeof(place)))
+                (void) fail(e, "%s: %s: %s", place, class, strempty(message));
         else
-                (void) fail(reply->error, "%s%s%s: %s", name, own ? ": " : "", own ? class : "",
-                            strempty(reply->message));
+                (void) fail(e, "%s%s%s: %s", name, own ? ": " : "", own ? class : "", strempty(message));
         if (n > 0)
-                (void) fprintf(stderr, "%s%s", cause, cause[n - 1] == '\n' ? "" : "\n");
-        return sand_error_info(reply->error)->exit_status;
+                (void) fprintf(stderr, "%s%s", text, text[n - 1] == '\n' ? "" : "\n");
+        return sand_error_info(e)->exit_status;
 }
 
 static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
@@ -321,7 +330,11 @@ static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
                 return;
         if (arg_verbose)
                 show_execution(i, reply);
-        status = reply->error == _SAND_ERROR_INVALID ? print_result(reply) : print_failure(i, reply);
+        if (reply->error == _SAND_ERROR_INVALID)
+                status = print_result(reply);
+        else
+                status = print_error(reply->error, reply->error_class, reply->message, reply->cause,
+                                     i->dev ? i->dev->dir : "/app");
         (void) sd_event_exit(i->event, status);
 }
 
@@ -391,29 +404,39 @@ static void block_signals(void) {
 int verb_invoke(int argc, char **argv) {
         _cleanup_(invoke_done) Invoke i = {};
         const char *message = NULL;
-        struct timespec now;
         int fd, r;
 
+        r = check_async_options();
+        if (r != 0)
+                return r;
+        if (arg_wait && argc > 1)
+                return fail(SAND_ERROR_USAGE, "Too many arguments: sandctl invoke --wait ID");
+        if (arg_wait)
+                return arg_host ? remote_run("invoke", argc, argv, -1, false) : invoke_wait(argv[0]);
         r = target_parse(argv[0], &i.target, &message);
         if (r < 0)
                 return fail(SAND_ERROR_USAGE, "\"%s\": %s.", argv[0], message ?: "out of memory");
-        r = open_event(argc, argv, &fd);
+        if (arg_async && i.target.dir)
+                return fail(SAND_ERROR_USAGE, "--async is for deployed applications: the functions of a folder have no log that "
+                                              "keeps events.");
+        r = event_open(argc - 1, argv + 1, &fd);
         if (r != 0)
                 return r;
         if (arg_host && i.target.dir)
                 return fail(SAND_ERROR_USAGE, "A folder's function runs where it is; leave --host out.");
         if (arg_host)
-                return invoke_remote(argv, fd);
+                return event_remote("invoke", 1, argv, fd);
         /* What is not there is said before standard input is waited for. */
-        r = i.target.app ? find_socket(&i) : 0;
+        r = i.target.app && !arg_async ? find_socket(&i) : 0;
         if (r == 0)
-                r = read_event(&i, fd);
+                r = event_read(fd, &i.data, &i.size);
         if (fd > STDERR_FILENO)
                 (void) close(fd);
         if (r != 0)
                 return r;
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        i.started_realtime = (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / 1000;
+        if (arg_async)
+                return invoke_async(i.target.app, i.target.function, i.data, i.size);
+        i.started_realtime = now_realtime_usec();
         block_signals();
         r = i.target.dir ? start_folder(&i) : 0;
         return r != 0 ? r : invoke_loop(&i);

@@ -237,3 +237,38 @@ char *shell_quote(const char *s) {
         *p = '\0';
         return t;
 }
+
+int base64_decode(const char *s, void **ret, size_t *ret_size) {
+        static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        size_t l = strlen(s), padding = l > 0 && s[l - 1] == '=' ? 1 + (l > 1 && s[l - 2] == '=') : 0, n = 0;
+        _cleanup_(freep) uint8_t *data = malloc(l / 4 * 3 + 1);
+        uint32_t bits = 0;
+
+        if (!data)
+                return -ENOMEM;
+        if (l % 4 != 0)
+                return -EBADMSG;
+        for (size_t i = 0; i < l; i++) {
+                const char *c = i < l - padding ? strchr(alphabet, s[i]) : alphabet;
+
+                if (!c)
+                        return -EBADMSG;
+                bits = bits << 6 | (uint32_t) (c - alphabet);
+                if (i % 4 == 3) {
+                        data[n++] = (uint8_t) (bits >> 16);
+                        data[n++] = (uint8_t) (bits >> 8);
+                        data[n++] = (uint8_t) bits;
+                }
+        }
+        n -= padding;
+        data[n] = 0;
+        *ret = TAKE_PTR(data);
+        *ret_size = n;
+        return 0;
+}
+
+bool event_id_is_valid(const char *s) {
+        size_t l = strlen(s);
+
+        return l >= 4 && l <= 32 && strspn(s, "0123456789abcdef") == l;
+}

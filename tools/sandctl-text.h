@@ -45,3 +45,10 @@ char *text_ellipsize(const char *s, size_t width);
 
 /* One word for the shell of another host: quoted if it needs it. Caller frees. */
 char *shell_quote(const char *s);
+
+/* -EBADMSG: it is no base64. Caller frees; behind the bytes is a 0. */
+int base64_decode(const char *s, void **ret, size_t *ret_size);
+
+/* What says which event is meant: 4 to 32 hexadecimal digits. An application may be called so, too; with a slash behind,
+ * it is. */
+bool event_id_is_valid(const char *s) __attribute__((pure));

@@ -19,10 +19,11 @@
 
 JsonMode arg_json;
 bool arg_no_pager, arg_quiet, arg_legend = true, arg_verbose, arg_follow, arg_keep_state, arg_ask_password = true,
-        arg_apply, arg_revert, arg_stdin;
+        arg_apply, arg_revert, arg_stdin, arg_async, arg_wait, arg_all;
 const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
-        *arg_drop_in, *arg_expires;
+        *arg_drop_in, *arg_expires, *arg_delay, *arg_max_age, *arg_idempotency_key, *arg_callback,
+        *arg_status, *arg_limit;
 uint64_t arg_timeout_usec = USEC_INFINITY;
 
 static bool arg_help;
@@ -32,7 +33,8 @@ typedef enum OptionId {
         OPTION_NO_ASK_PASSWORD, OPTION_QUIET, OPTION_NAME, OPTION_KEEP_STATE, OPTION_DATA, OPTION_FILE, OPTION_CONTENT_TYPE,
         OPTION_TIMEOUT, OPTION_VERBOSE, OPTION_LISTEN, OPTION_FOLLOW, OPTION_LINES, OPTION_SINCE,
         OPTION_UNTIL, OPTION_EXECUTION, OPTION_OUTPUT, OPTION_CREDENTIALS, OPTION_RUNTIME, OPTION_DROP_IN, OPTION_STDIN,
-        OPTION_REVERT, OPTION_APPLY, OPTION_EXPIRES,
+        OPTION_REVERT, OPTION_APPLY, OPTION_EXPIRES, OPTION_ASYNC, OPTION_WAIT, OPTION_DELAY, OPTION_MAX_AGE,
+        OPTION_IDEMPOTENCY_KEY, OPTION_CALLBACK, OPTION_STATUS, OPTION_LIMIT, OPTION_ALL,
         _OPTION_MAX,
 } OptionId;
 
@@ -101,6 +103,16 @@ static const Option options[_OPTION_MAX] = {
                            .value = true },
         [OPTION_EXPIRES] = { "expires", 0, "TIME", "Until when a token is good (\"90d\", \"2027-12-31\")",
                              .string = &arg_expires },
+        [OPTION_ASYNC] = { "async", 0, NULL, "Have the event kept and delivered; print its id", .flag = &arg_async, .value = true },
+        [OPTION_WAIT] = { "wait", 0, NULL, "Wait for the end of the event with this id", .flag = &arg_wait, .value = true },
+        [OPTION_DELAY] = { "delay", 0, "SPAN", "Deliver the event no earlier than in this time", .string = &arg_delay },
+        [OPTION_MAX_AGE] = { "max-age", 0, "SPAN", "Try for this long, then it is a dead letter", .string = &arg_max_age },
+        [OPTION_IDEMPOTENCY_KEY] = { "idempotency-key", 0, "KEY", "Accept an event with this key once",
+                                     .string = &arg_idempotency_key },
+        [OPTION_CALLBACK] = { "callback", 0, "URL", "Where the result is posted to", .string = &arg_callback },
+        [OPTION_STATUS] = { "status", 0, "STATUS", "Those that are accepted, running, done or dead", .string = &arg_status },
+        [OPTION_LIMIT] = { "limit", 0, "N", "The newest N only (100)", .string = &arg_limit },
+        [OPTION_ALL] = { "all", 0, NULL, "All dead letters of the host", .flag = &arg_all, .value = true },
 };
 
 typedef struct Verb {
@@ -217,7 +229,8 @@ static const Verb verbs[] = {
           "Examples:\n"
           "  sandctl rollback shop\n"
           "  sandctl rollback shop 3" },
-        { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose credentials ", verb_invoke,
+        { "invoke", "TARGET", 1, 2, " data file content-type timeout verbose credentials async wait delay max-age "
+          "idempotency-key callback ", verb_invoke,
           "Send one event to a function and print the result",
           "TARGET is APP/FUNCTION; or DIR/FUNCTION, where DIR begins with . or /, which runs the function\n"
           "from that folder with no daemon and no root, and shows what it prints on standard error. The\n"
@@ -226,11 +239,44 @@ static const Verb verbs[] = {
           "The event is --data, or --file, or, with - or when standard input is a pipe or a file,\n"
           "standard input; else it is empty. Its content type is application/json if nothing is said.\n"
           "Python functions see JSON parsed, and other types as bytes.\n\n"
+          "With --async the event is on disk when its id is printed, and is delivered at least once, tried again\n"
+          "as the application's \"retry\" says, and then a dead letter. invoke --wait ID waits for its end, and\n"
+          "prints and exits as if the function had been waited for all along.\n\n"
           "Needs access to the application's socket: root, or membership of the group sand-invoke.\n\n"
           "Examples:\n"
           "  sandctl invoke hello/greet -d '{\"name\": \"World\"}'\n"
           "  sandctl invoke thumbnails/resize -t image/jpeg --file photo.jpg > small.jpg\n"
-          "  sandctl invoke ./hello/greet -v < event.json" },
+          "  sandctl invoke ./hello/greet -v < event.json\n"
+          "  ID=$(sandctl invoke --async shop/order --file order.json) && sandctl invoke --wait $ID" },
+        { "emit", "APP TOPIC [-]", 2, 3, " data file content-type delay max-age idempotency-key ", verb_emit,
+          "Send an event to all functions that a topic interests",
+          "Every function of APP, and of applications that allow APP, whose trigger's \"event\" matches TOPIC gets\n"
+          "the event, as a CloudEvent with the payload as its data. All of it is on disk when the id is printed;\n"
+          "each function is tried on its own. The payload is given as with invoke.\n\n"
+          "Examples:\n"
+          "  sandctl emit shop orders.created -d '{\"order\": 17}'\n"
+          "  sandctl emit shop stock.low --file stock.json --idempotency-key 2027-01-31", .remote = false },
+        { "execution", "[list|show] [APP[/FUNCTION]|ID]", 0, 2, " status limit ", verb_execution,
+          "List and show asynchronous events",
+          "execution list [APP[/FUNCTION]]   The newest ones, with what became of them\n"
+          "execution show ID                 One of them, with its result; of an id its first 4 digits may do\n\n"
+          "Needs root; with the whole ID, show needs what invoke needs.\n\n"
+          "Examples:\n"
+          "  sandctl execution list shop --status=running\n"
+          "  sandctl execution show 3f9a21\n"
+          "  sandctl execution list shop/order --limit=1000 -j | jq -r '.[].id'", .remote = true },
+        { "dead-letter", "[list|show|replay|drop] ...", 0, -1, " limit all ", verb_dead_letter,
+          "List, show, replay and drop events that failed for good",
+          "dead-letter list [APP[/FUNCTION]]                    Those that are there, with their errors\n"
+          "dead-letter show ID                                  One of them, with error, cause and payload\n"
+          "dead-letter replay ID...|APP[/FUNCTION]|--all        Delivers them again, with all their attempts\n"
+          "dead-letter drop ID...|APP[/FUNCTION]|--all          Removes them for good\n\n"
+          "An event is a dead letter when its function's \"retry\" allows no further attempt. Of an id its first 4\n"
+          "digits may do. What is replayed keeps its id. Needs root.\n\n"
+          "Examples:\n"
+          "  sandctl dead-letter show 3f9a21\n"
+          "  sandctl dead-letter replay shop/order\n"
+          "  sandctl dead-letter drop --all", .remote = true },
         { "logs", "APP[/FUNCTION]", 1, 1, " follow lines since until execution output ", verb_logs,
           "Show what an application and its functions logged",
           "Runs journalctl on the application's machine: what its functions print, their receipts, and\n"
@@ -278,8 +324,7 @@ static const Verb verbs[] = {
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "execution", "dead-letter", "host",
-        "peer", "task", "trigger", NULL,
+        "host", "peer", "task", "trigger", NULL,
 };
 
 static void complain(int error, const char *format, va_list ap) {

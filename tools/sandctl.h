@@ -14,17 +14,21 @@
 
 extern JsonMode arg_json;
 extern bool arg_no_pager, arg_quiet, arg_legend, arg_verbose, arg_follow, arg_keep_state, arg_ask_password,
-        arg_apply, arg_revert, arg_stdin;
+        arg_apply, arg_revert, arg_stdin, arg_async, arg_wait, arg_all;
 extern const char *arg_host, *arg_name, *arg_data, *arg_file, *arg_content_type, *arg_listen, *arg_lines,
         *arg_since, *arg_until, *arg_execution, *arg_output, *arg_credentials, *arg_runtime,
-        *arg_drop_in, *arg_expires;
+        *arg_drop_in, *arg_expires, *arg_delay, *arg_max_age, *arg_idempotency_key, *arg_callback,
+        *arg_status, *arg_limit;
 extern uint64_t arg_timeout_usec; /* USEC_INFINITY: none given */
 
 /* A verb returns sandctl's exit status. `argv` are its own arguments, `argc` of them. */
 int verb_build(int argc, char **argv);
 int verb_check(int argc, char **argv);
+int verb_dead_letter(int argc, char **argv);
 int verb_deploy(int argc, char **argv);
 int verb_edit(int argc, char **argv);
+int verb_emit(int argc, char **argv);
+int verb_execution(int argc, char **argv);
 int verb_invoke(int argc, char **argv);
 int verb_list(int argc, char **argv);
 int verb_logs(int argc, char **argv);
@@ -37,6 +41,7 @@ int verb_shell(int argc, char **argv);
 int verb_show(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_token(int argc, char **argv);
+int verb_trigger(int argc, char **argv);
 int verb_versions(int argc, char **argv);
 
 /* The verbs of a noun, as in `sandctl secret list`; the first one is the default. */

@@ -56,15 +56,15 @@ def same(what, found, expected, other="the help"):
 
 def check_sandctl():
     text = page("sandctl.1")
-    verbs = re.findall(r"^  ([a-z]+) ", re.search(r"Verbs:\n(.*?)\n\n", run("sandctl", "--help"), re.S).group(1), re.M)
+    verbs = re.findall(r"^  ([a-z][a-z-]*) ", re.search(r"Verbs:\n(.*?)\n\n", run("sandctl", "--help"), re.S).group(1), re.M)
     options = {verb: set(re.findall(r"^  .{4}(--[a-z-]+)", run("sandctl", verb, "--help"), re.M)) for verb in verbs}
     every = set.union(*options.values())
-    same("man sandctl, verbs", re.findall(r"^\*([a-z]+)\*(?: \[?_|$)", text, re.M), verbs)
+    same("man sandctl, verbs", re.findall(r"^\*([a-z][a-z-]*)\*(?: \[?_|$)", text, re.M), verbs)
     same("man sandctl, options", re.findall(r"(--[a-z-]+)", section(text, "OPTIONS")), every)
 
     bash = read("tools/completion/sandctl.bash")
     common = set(re.findall(r"--[a-z-]+", re.search(r"common='(.*?)'", bash).group(1)))
-    own = dict(re.findall(r"\[([a-z]+)\]='(.*?)'", bash))
+    own = dict(re.findall(r"\[([a-z][a-z-]*)\]='(.*?)'", bash, re.S))
     same("bash, verbs", re.search(r"verbs='(.*?)'", bash).group(1).split(), verbs)
     for verb in verbs:
         same(f"bash, {verb}", common | set(re.findall(r"--[a-z-]+", own.get(verb, ""))), options[verb])

@@ -59,6 +59,11 @@ __sandctl_tokens() {
                 awk '{ print $2 }'
 }
 
+# Ids of the newest events, or of dead letters, for who may list them.
+__sandctl_events() {
+        sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off "$1" list 2>/dev/null | cut -d' ' -f1
+}
+
 # DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
         local dir=$1 name
@@ -89,12 +94,15 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='new build check run deploy remove list show edit status versions rollback invoke logs secret shell token'
+        local verbs='new build check run deploy remove list show edit status versions rollback invoke emit execution dead-letter logs secret shell token'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
                 [edit]='--drop-in= --stdin --revert --apply' [token]='--name= --expires='
-                [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials='
+                [invoke]='--data= --file= --content-type= --timeout= --verbose --credentials= --async --wait --delay= --max-age=
+                        --idempotency-key= --callback='
+                [emit]='--data= --file= --content-type= --delay= --max-age= --idempotency-key='
+                [execution]='--status= --limit=' [dead-letter]='--limit= --all'
                 [logs]='--follow --lines= --since= --until= --execution= --output='
         )
         local verb= host= word i words=()
@@ -114,7 +122,8 @@ _sandctl() {
                         ((i++))
                         ;;
                 --json | --runtime | --name | --drop-in | --listen | --credentials | --data | -d | --file | --content-type | -t | --timeout | --lines | -n | \
-                        --since | -S | --until | -U | --execution | --output | -o | --expires)
+                        --since | -S | --until | -U | --execution | --output | -o | --expires | --delay | --max-age | --idempotency-key | \
+                        --callback | --status | --limit)
                         [[ ${COMP_WORDS[i + 1]} == '=' ]] && ((i++))
                         ((i++))
                         ;;
@@ -127,6 +136,7 @@ _sandctl() {
         case $prev in
         --json) COMPREPLY=($(compgen -W 'pretty short off' -- "$cur")); return ;;
         --runtime) COMPREPLY=($(compgen -W 'python3 native exec' -- "$cur")); return ;;
+        --status) COMPREPLY=($(compgen -W 'accepted running done dead' -- "$cur")); return ;;
         --host | -H) COMPREPLY=($(compgen -A hostname -- "$cur")); return ;;
         --credentials)
                 compopt -o filenames
@@ -146,7 +156,8 @@ _sandctl() {
                 COMPREPLY=($(compgen -W "$(journalctl --output=help 2>/dev/null)" -- "$cur"))
                 return
                 ;;
-        --name | --drop-in | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution | --expires)
+        --name | --drop-in | --listen | --data | -d | --timeout | --lines | -n | --since | -S | --until | -U | --execution | --expires | --delay | --max-age | \
+                --idempotency-key | --callback | --limit)
                 return
                 ;;
         esac
@@ -174,6 +185,23 @@ _sandctl() {
                 ;;
         remove | list | show | edit | status | versions | shell)
                 COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur"))
+                ;;
+        emit)
+                [[ ${#words[@]} -eq 0 ]] && COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur"))
+                ;;
+        execution)
+                case ${#words[@]},${words[0]} in
+                0,) COMPREPLY=($(compgen -W 'list show' -- "$cur")) ;;
+                1,list) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
+                1,show) COMPREPLY=($(compgen -W "$(__sandctl_events execution "$host")" -- "$cur")) ;;
+                esac
+                ;;
+        dead-letter)
+                case ${#words[@]},${words[0]} in
+                0,) COMPREPLY=($(compgen -W 'list show replay drop' -- "$cur")) ;;
+                1,list) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
+                1,show | *,replay | *,drop) COMPREPLY=($(compgen -W "$(__sandctl_events dead-letter "$host")" -- "$cur")) ;;
+                esac
                 ;;
         invoke | logs) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
         secret)
