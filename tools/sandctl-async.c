@@ -137,8 +137,7 @@ static int send(const char *member, const char *target, const char *data, size_t
         return events_ask(member, &request, failed, ret);
 }
 
-/* The id alone, for $(...). */
-static int print_id(json_object *o) {
+int print_id(json_object *o) {
         const char *id = document_string(o, "id");
 
         if (!id)

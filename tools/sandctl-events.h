@@ -24,6 +24,9 @@ int event_remote(const char *verb, int argc, char **argv, int fd);
 /* 0, or the exit status of the complaint. */
 int check_event_id(const char *id);
 
+/* What Send and Emit answered: the id alone, for $(...). Returns the exit status. */
+int print_id(json_object *o);
+
 /* invoke --async and --wait. */
 int invoke_async(const char *app, const char *function, const char *data, size_t size);
 int invoke_wait(const char *id);

@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "sandctl-events.h"
 #include "sandctl-text.h"
@@ -160,12 +159,11 @@ static void print_property(const char *name, const char *value) {
 }
 
 static void print_time(const char *name, uint64_t usec) {
-        time_t seconds = (time_t) (usec / USEC_PER_SEC);
         char when[64], ago[80], both[160];
-        struct tm tm;
 
-        if (usec == 0 || !localtime_r(&seconds, &tm) || strftime(when, sizeof(when), "%a %Y-%m-%d %H:%M:%S %Z", &tm) == 0)
+        if (usec == 0)
                 return;
+        format_time(when, sizeof(when), usec);
         format_ago(ago, sizeof(ago), usec_sub(now_realtime_usec(), usec));
         (void) snprintf(both, sizeof(both), "%s%s%s", when, usec <= now_realtime_usec() ? "; " : "",
                         usec <= now_realtime_usec() ? ago : "");

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 static int target_fail(const char **ret_message, const char *message) {
         *ret_message = message;
@@ -174,6 +175,15 @@ void format_ago(char *buf, size_t size, uint64_t usec) {
         }
         format_span(span, sizeof(span), usec >= USEC_PER_SEC ? usec - usec % USEC_PER_SEC : usec);
         (void) snprintf(buf, size, "%s ago", span);
+}
+
+void format_time(char *buf, size_t size, uint64_t usec) {
+        time_t seconds = (time_t) (usec / USEC_PER_SEC);
+        struct tm tm;
+
+        *buf = 0;
+        if (localtime_r(&seconds, &tm))
+                (void) strftime(buf, size, "%a %Y-%m-%d %H:%M:%S %Z", &tm);
 }
 
 void format_bytes(char *buf, size_t size, uint64_t bytes) {

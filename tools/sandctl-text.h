@@ -33,6 +33,8 @@ int listen_address_parse(const char *s, ListenAddress *ret);
 
 /* "5min 20s", "1.5s", "230ms", "infinity"; rounded to what one reads. */
 void format_span(char *buf, size_t size, uint64_t usec);
+/* "Wed 2026-11-25 16:30:00 CET", of CLOCK_REALTIME. */
+void format_time(char *buf, size_t size, uint64_t usec);
 /* "12.3M", base 1024. */
 void format_bytes(char *buf, size_t size, uint64_t bytes);
 /* "2min 3s ago", as systemctl status says it. */

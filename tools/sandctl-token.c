@@ -11,6 +11,7 @@
 #include "sandctl-agent.h"
 #include "sandctl-bus.h"
 #include "sandctl-show.h"
+#include "sandctl-text.h"
 #include "token.h"
 
 /* A person may have to find a password. */
@@ -118,15 +119,6 @@ static int create(int argc, char **argv) {
 static const Column columns[] = {
         { "APPLICATION", .shrinks = true }, { "ID" }, { "NAME", .shrinks = true }, { "CREATED" }, { "EXPIRES" },
 };
-
-static void format_time(char *buf, size_t size, uint64_t usec) {
-        time_t seconds = (time_t) (usec / USEC_PER_SEC);
-        struct tm tm;
-
-        *buf = 0;
-        if (localtime_r(&seconds, &tm))
-                (void) strftime(buf, size, "%a %Y-%m-%d %H:%M:%S %Z", &tm);
-}
 
 static int listing_add(Table *table, json_object *json, const char *app, const char *id, const char *name,
                        uint64_t created_usec, uint64_t expires_usec) {

@@ -320,11 +320,19 @@ static const Verb verbs[] = {
           "  curl -H \"Authorization: Bearer $TOKEN\" https://sand.example.org:8443/invoke/shop/order\n"
           "  sandctl token list shop --json=short\n"
           "  sandctl token revoke shop 3f9a" },
+        { "trigger", "[list|fire] [APP [TRIGGER]]", 0, 3, " ", verb_trigger, "List what sets functions off, and set timers off",
+          "trigger list [APP]         Routes, timers, directories and topics of applications, and their functions\n"
+          "trigger fire APP TRIGGER   Sends the event of a timer now, such as timer-0, and prints its id\n\n"
+          "Timers and directories are units of systemd, sand-trigger-APP-N.timer and .path, which systemctl can\n"
+          "stop. fire needs what invoke needs, and sends also if the last event of the timer has not ended.\n\n"
+          "Examples:\n"
+          "  sandctl trigger list shop\n"
+          "  sandctl invoke --wait $(sandctl trigger fire shop timer-0)", .remote = true },
 };
 
 /* The rest of the grammar. A script that uses it must learn that it is not there, and no more. */
 static const char *const later[] = {
-        "host", "peer", "task", "trigger", NULL,
+        "host", "peer", "task", NULL,
 };
 
 static void complain(int error, const char *format, va_list ap) {

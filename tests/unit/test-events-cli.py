@@ -242,6 +242,26 @@ class Trigger(Case):
     def sent(self):
         return sorted((json.loads(call['payload'])['path'] for call in self.asked() if call['member'] == 'Send'))
 
+    def test_list_and_fire(self):
+        with open(os.path.join(self.dir, 'shop.json'), 'r+', encoding='utf-8') as f:
+            entry = {**json.load(f), 'routes': [{'http': 'GET /x', 'target': 'get'}], 'topics': [{'event': 'a.*', 'target': 'on'}]}
+            f.seek(0)
+            json.dump(entry, f)
+        env = {'SAND_CATALOGUE_DIR': self.dir}
+        rows = json.loads(self.sandctl('trigger', 'list', 'shop', '--json=short', env=env).out)
+        self.assertEqual([(r['trigger'], r['function']) for r in rows],
+                         [('http', 'get'), ('timer-0', 'report'), ('timer-2', 'report'), ('path-1', 'take'), ('topic', 'on')])
+        self.assertEqual([rows[i]['source'] for i in (0, 3, 4)], ['GET /x', self.watched, 'a.*'])
+        self.assertEqual(self.sandctl('trigger', env=env).out.splitlines()[-1], '5 triggers listed.')
+        self.sandctl('trigger', 'list', 'none', env=env, status=3)
+        self.assertEqual(self.sandctl('trigger', 'fire', 'shop', 'timer-0', env=env).out, ID + '\n')
+        call, = self.asked()
+        self.assertEqual(call['target'], 'shop/report')
+        self.assertEqual(json.loads(call['payload'])['input'], {'all': True})
+        self.assertEqual(call['headers'], {'caller': 'sandctl', 'sand-source': 'sand-trigger-shop-0.timer'})
+        self.sandctl('trigger', 'fire', 'shop', 'path-1', env=env, status=2)
+        self.sandctl('trigger', 'fire', 'shop', 'timer-1', env=env, status=3)
+
     def test_unit_that_failed(self):
         self.trigger('alarms:mail', env={'MONITOR_UNIT': 'backup.service', 'MONITOR_SERVICE_RESULT': 'exit-code',
                                          'MONITOR_EXIT_CODE': 'exited', 'MONITOR_EXIT_STATUS': '3',

@@ -64,6 +64,11 @@ __sandctl_events() {
         sandctl ${2:+--host="$2"} --no-ask-password --no-legend --no-pager --json=off "$1" list 2>/dev/null | cut -d' ' -f1
 }
 
+# Timers of an application.
+__sandctl_timers() {
+        sandctl ${2:+--host="$2"} --no-legend --no-pager --json=off trigger list "$1" 2>/dev/null | grep -o ' timer-[0-9]*'
+}
+
 # DIR/FUNCTION of the bundle in a folder, if it is a good one.
 __sandctl_folder_functions() {
         local dir=$1 name
@@ -94,7 +99,7 @@ __sandctl_targets() {
 
 _sandctl() {
         local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-        local verbs='new build check run deploy remove list show edit status versions rollback invoke emit execution dead-letter logs secret shell token'
+        local verbs='new build check run deploy remove list show edit status versions rollback invoke emit execution dead-letter logs secret shell token trigger'
         local common='--help --version --host= --json= --no-pager --no-legend --no-ask-password --quiet -h -H -j -q'
         local -A own=(
                 [new]='--runtime=' [run]='--listen= --credentials=' [deploy]='--name=' [remove]='--keep-state' [status]='--lines='
@@ -204,6 +209,13 @@ _sandctl() {
                 esac
                 ;;
         invoke | logs) COMPREPLY=($(__sandctl_targets "$cur" "$host")) ;;
+        trigger)
+                case ${#words[@]},${words[0]} in
+                0,) COMPREPLY=($(compgen -W 'list fire' -- "$cur")) ;;
+                1,*) COMPREPLY=($(compgen -W "$(__sandctl_applications "$host")" -- "$cur")) ;;
+                2,fire) COMPREPLY=($(compgen -W "$(__sandctl_timers "${words[1]}" "$host")" -- "$cur")) ;;
+                esac
+                ;;
         secret)
                 case ${#words[@]},${words[0]} in
                 0,) COMPREPLY=($(compgen -W 'list set remove' -- "$cur")) ;;
