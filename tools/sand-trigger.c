@@ -106,17 +106,17 @@ static int send_one(Trigger *t, json_object *event, const char *const *headers, 
 
 static int send_unit(Trigger *t) {
         _cleanup_(json_object_putp) json_object *event = trigger_unit_event(getenv);
-        const char *unit = getenv("MONITOR_UNIT") ?: getenv("TRIGGER_UNIT"), *id = getenv("INVOCATION_ID");
+        const char *unit = trigger_unit(getenv), *id = trigger_invocation_id(getenv);
         const char *headers[9] = { "caller", "systemd" };
         size_t n = 2;
 
         if (!event)
                 return log_error_errno(-ENOMEM, "%s: %m", t->target);
-        if (!isempty(unit)) {
+        if (unit) {
                 headers[n++] = SAND_OPTION_PREFIX "source";
                 headers[n++] = unit;
         }
-        if (!isempty(id)) {
+        if (id) {
                 headers[n++] = SAND_OPTION_PREFIX "idempotency-key";
                 headers[n++] = id;
         }
@@ -132,14 +132,14 @@ static int send_timer(Trigger *t) {
         _cleanup_(json_object_putp) json_object *event =
                 trigger_timer_event(input, scheduled ?: now_realtime_usec(), t->name.source);
         const char *headers[11] = { "caller", "systemd", SAND_OPTION_PREFIX "source", t->name.source };
-        const char *id = getenv("INVOCATION_ID");
+        const char *id = trigger_invocation_id(getenv);
         char key[RFC3339_SIZE];
         size_t n = 4;
 
         if (!event)
                 return log_error_errno(-ENOMEM, "%s: %m", t->target);
         format_rfc3339(key, scheduled);
-        if (scheduled > 0 || !isempty(id)) { /* by hand, it is an event each time */
+        if (scheduled > 0 || id) { /* by hand, it is an event each time */
                 headers[n++] = SAND_OPTION_PREFIX "idempotency-key";
                 headers[n++] = scheduled > 0 ? key : id;
         }

@@ -100,6 +100,18 @@ static int add_variable(json_object *o, const char *key, environment_t get, cons
         return isempty(value) ? 0 : add(o, key, json_object_new_string(value));
 }
 
+const char *trigger_unit(environment_t get) {
+        const char *monitored = get("MONITOR_UNIT"), *trigger = get("TRIGGER_UNIT");
+
+        return !isempty(monitored) ? monitored : !isempty(trigger) ? trigger : NULL;
+}
+
+const char *trigger_invocation_id(environment_t get) {
+        const char *id = get("INVOCATION_ID");
+
+        return isempty(id) ? NULL : id;
+}
+
 uint64_t trigger_scheduled_usec(environment_t get) {
         const char *s = get("TRIGGER_TIMER_REALTIME_USEC");
 

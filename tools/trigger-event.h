@@ -26,6 +26,9 @@ typedef char *(*environment_t)(const char *name); /* getenv() */
 /* What systemd.exec(5) says of the unit that set this one off: $MONITOR_*, $TRIGGER_*; {} if nothing. NULL: out of
  * memory. Caller puts it. */
 json_object *trigger_unit_event(environment_t get);
+/* The unit that set this one off, and what tells this start of ours from others; NULL: that is not said. */
+const char *trigger_unit(environment_t get);
+const char *trigger_invocation_id(environment_t get);
 /* When the timer elapsed, CLOCK_REALTIME; 0: that is not said. */
 uint64_t trigger_scheduled_usec(environment_t get);
 /* Of a timer: `input` may be NULL, and stays the caller's. */

@@ -182,6 +182,40 @@ static void test_quotes(void **state) {
         }
 }
 
+static void test_base64(void **state) {
+        static const struct {
+                const char *text, *data;
+                size_t size;
+        } good[] = {
+                { "", "", 0 }, { "AA==", "\0", 1 }, { "YWI=", "ab", 2 }, { "YWJj", "abc", 3 }, { "+/+/", "\xfb\xff\xbf", 3 },
+                { "YWJjZA==", "abcd", 4 },
+        };
+        static const char *const bad[] = { "A", "AB", "ABC", "AB C", "A===", "====", "AB=C", "YWJj\n" };
+        size_t size;
+
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_(freep) void *data = NULL;
+
+                assert_int_equal(base64_decode(good[i].text, &data, &size), 0);
+                assert_int_equal(size, good[i].size);
+                assert_memory_equal(data, good[i].data, size + 1);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_(freep) void *data = NULL;
+
+                assert_int_equal(base64_decode(bad[i], &data, &size), -EBADMSG);
+        }
+}
+
+static void test_event_ids(void **state) {
+        assert_true(event_id_is_valid("0123"));
+        assert_true(event_id_is_valid("0123456789abcdef0123456789abcdef"));
+        assert_false(event_id_is_valid("012"));
+        assert_false(event_id_is_valid("0123456789abcdef0123456789abcdef0"));
+        assert_false(event_id_is_valid("0123ABCD"));
+        assert_false(event_id_is_valid("cafe/"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_targets),
@@ -191,6 +225,8 @@ int main(void) {
                 cmocka_unit_test(test_bytes),
                 cmocka_unit_test(test_ellipses),
                 cmocka_unit_test(test_quotes),
+                cmocka_unit_test(test_base64),
+                cmocka_unit_test(test_event_ids),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
