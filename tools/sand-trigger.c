@@ -10,10 +10,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 
 #include "events-client.h"
 #include "log.h"
@@ -245,16 +243,41 @@ static int compare_files(const void *a, const void *b) {
         return strcmp(((const File *) a)->key, ((const File *) b)->key);
 }
 
-/* No link on the way is followed: the application may write there, and this program may read everything. */
+/* No link on the way is followed: the application may write there, and this program may read everything. openat2() would
+ * do that at once, and is not there for a service with RestrictSUIDSGID=. */
+static int open_directory(const char *path) {
+        _cleanup_(closep) int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(freep) char *words = strdup(path);
+        char *state = NULL;
+
+        if (!words)
+                return -ENOMEM;
+        for (char *word = strtok_r(words, "/", &state); word && fd >= 0; word = strtok_r(NULL, "/", &state)) {
+                int below = openat(fd, word, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                struct stat st;
+
+                if (below < 0 && errno == ENOTDIR && fstatat(fd, word, &st, AT_SYMLINK_NOFOLLOW) >= 0)
+                        errno = S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
+                closep(&fd);
+                fd = below;
+        }
+        if (fd >= 0) {
+                int readable = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+                closep(&fd);
+                fd = readable;
+        }
+        return fd < 0 ? -errno : TAKE_FD(fd);
+}
+
 static int watch_list(Watch *w) {
-        struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
         _cleanup_(closedirp) DIR *d = NULL;
         struct dirent *entry;
         int fd, r = 0;
 
-        fd = (int) syscall(SYS_openat2, AT_FDCWD, w->host, &how, sizeof(how));
+        fd = open_directory(w->host);
         if (fd < 0)
-                return -errno;
+                return fd;
         d = fdopendir(fd);
         if (!d) {
                 r = -errno;

@@ -4,7 +4,8 @@
  *
  * fake-globald SOCKET DIR: a call of MEMBER is answered with the file DIR/MEMBER, its content the payload; or, if it begins
  * with "!", "!Error class message", as that error. Without such a file Send and Emit accept ("id": 32 digits), Compare
- * gives its payload back, and the others are NotFound. Each call is a line of DIR/log, as JSON. */
+ * knows the keys that Send was to keep, of whatever source, and the others are NotFound. Each call is a line of DIR/log, as
+ * JSON. */
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 typedef struct Globald {
         sd_event *event;
         const char *dir;
+        json_object *kept; /* keys */
 } Globald;
 
 static int reply_bytes(sd_bus_message *m, const void *data, size_t size) {
@@ -63,7 +65,28 @@ static FILE *open_in(const Globald *g, const char *name, const char *mode) {
         return fopen(path, mode);
 }
 
-static int answer(Globald *g, sd_bus_message *m, const void *data, size_t size) {
+static int compare(Globald *g, sd_bus_message *m, const char *text) {
+        json_object *keys = json_tokener_parse(text), *unknown = json_object_new_array(), *kept = json_object_new_object();
+        int r;
+
+        for (size_t i = 0; json_object_is_type(keys, json_type_array) && i < json_object_array_length(keys); i++) {
+                json_object *key = json_object_array_get_idx(keys, i);
+
+                if (json_object_object_get_ex(g->kept, json_object_get_string(key), NULL))
+                        json_object_object_add(kept, json_object_get_string(key), NULL);
+                else
+                        json_object_array_add(unknown, json_object_get(key));
+        }
+        json_object_put(g->kept);
+        g->kept = kept;
+        text = json_object_to_json_string(unknown);
+        r = reply_bytes(m, text, strlen(text));
+        json_object_put(unknown);
+        json_object_put(keys);
+        return r;
+}
+
+static int answer(Globald *g, sd_bus_message *m, json_object *headers, const char *data) {
         const char *member = sd_bus_message_get_member(m);
         static char text[1024 * 1024];
         char error[64], class[64];
@@ -72,9 +95,13 @@ static int answer(Globald *g, sd_bus_message *m, const void *data, size_t size) 
         size_t n;
 
         if (!f && streq(member, "Compare"))
-                return reply_bytes(m, data, size);
+                return compare(g, m, data);
         if (!f && (streq(member, "Send") || streq(member, "Emit"))) {
+                json_object *key = json_object_object_get(headers, SAND_OPTION_PREFIX "idempotency-key");
                 const char *accepted = "{\"id\":\"0123456789abcdef0123456789abcdef\",\"duplicate\":false,\"events\":1}";
+
+                if (json_object_object_get_ex(headers, SAND_OPTION_PREFIX "key-keep", NULL))
+                        json_object_object_add(g->kept, json_object_get_string(key), NULL);
                 return reply_bytes(m, accepted, strlen(accepted));
         }
         if (!f)
@@ -89,7 +116,7 @@ static int answer(Globald *g, sd_bus_message *m, const void *data, size_t size) 
 
 static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         const char *target, *execution, *content_type, *key, *value;
-        json_object *line, *headers;
+        json_object *line, *headers, *payload;
         Payload p = PAYLOAD_EMPTY;
         Globald *g = userdata;
         void *mapping = NULL;
@@ -127,11 +154,12 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         json_object_object_add(line, "content_type", json_object_new_string(content_type));
         json_object_object_add(line, "deadline", json_object_new_boolean(deadline > 0));
         json_object_object_add(line, "headers", headers);
-        json_object_object_add(line, "payload", json_object_new_string_len(data, (int) p.size));
+        payload = json_object_new_string_len(data, (int) p.size);
+        json_object_object_add(line, "payload", payload);
         (void) fprintf(f, "%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
         (void) fclose(f);
+        r = answer(g, m, headers, json_object_get_string(payload));
         json_object_put(line);
-        r = answer(g, m, data, p.size);
         if (mapping)
                 (void) munmap(mapping, p.size);
         payload_done(&p);
@@ -163,6 +191,7 @@ int main(int argc, char *argv[]) {
         if (argc != 3 || strlen(argv[1]) >= sizeof(sa.sun_path))
                 return 2;
         g.dir = argv[2];
+        g.kept = json_object_new_object();
         strcpy(sa.sun_path, argv[1]);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void) unlink(argv[1]);

@@ -316,13 +316,17 @@ class Trigger(Case):
         self.assertEqual(call['target'], 'shop/take')
         self.assertEqual((call['headers']['sand-source'], call['headers']['sand-key-keep']), ('sand-trigger-shop-1.path', '1'))
 
-    def test_only_what_was_not_known(self):
-        self.put('a'), self.put('b')
+    def test_once_for_each_state(self):
+        self.put('a'), self.put('b'), self.put('c')
         self.trigger('shop:take:path-1')
-        keys = json.loads(self.asked()[0]['payload'])
-        self.lay('Compare', [key for key in keys if key.startswith('b')])
+        self.assertEqual(self.sent(), ['/mnt/in/a', '/mnt/in/b', '/mnt/in/c'])
         self.trigger('shop:take:path-1')
-        self.assertEqual(self.sent(), ['/mnt/in/b'])
+        self.assertEqual(self.sent(), [])
+        self.put('b', 'longer')
+        os.rename(os.path.join(self.watched, 'c'), os.path.join(self.watched, 'd'))
+        os.unlink(os.path.join(self.watched, 'a'))
+        self.trigger('shop:take:path-1')
+        self.assertEqual(self.sent(), ['/mnt/in/b', '/mnt/in/d'])
 
     def test_a_file_that_is_written_to_waits(self):
         self.put('a')
@@ -334,7 +338,16 @@ class Trigger(Case):
             self.assertIn('1 still being written to', r.err)
             f.write('more')
         self.trigger('shop:take:path-1')
-        self.assertEqual(self.sent(), ['/mnt/in/a', '/mnt/in/b'])
+        self.assertEqual(self.sent(), ['/mnt/in/b'])
+
+    def test_opened_and_closed_unchanged(self):
+        self.put('a')
+        self.trigger('shop:take:path-1')
+        with open(os.path.join(self.watched, 'a'), 'a', encoding='utf-8'):
+            self.trigger('shop:take:path-1')
+        self.asked()
+        self.trigger('shop:take:path-1')
+        self.assertEqual(self.sent(), [])
 
     def test_names(self):
         names = ['n' * 255, 'ü' * 127, 'a"b\\c\n', 'with space']
