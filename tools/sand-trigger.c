@@ -347,14 +347,16 @@ static int mark_new(Watch *w, const EventsReply *reply) {
 }
 
 static int watch_compare(Watch *w) {
-        _cleanup_(freep) char *text = NULL;
-        PeerRequest request = { .target = w->trigger->name.source };
+        _cleanup_(freep) char *text = NULL, *target = NULL;
+        const TriggerName *name = &w->trigger->name;
+        PeerRequest request = {};
         EventsReply reply;
         int r;
 
-        r = watch_keys(w, &text, &request.size);
+        r = asprintf(&target, "%s//%s", name->app, name->source) < 0 ? -ENOMEM : watch_keys(w, &text, &request.size);
         if (r < 0)
                 return log_error_errno(r, "%s: %m", w->host);
+        request.target = target;
         request.data = text;
         r = ask(w->trigger, "Compare", &request, false, &reply);
         if (r < 0)

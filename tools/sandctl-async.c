@@ -13,6 +13,8 @@
 /* An event may be tried again for days. Whoever waits has --timeout, or Ctrl-C. */
 #define WAIT_TIMEOUT_USEC (365 * 24 * USEC_PER_HOUR)
 #define GRACE_USEC USEC_PER_SEC
+#define PATIENCE_USEC (30 * USEC_PER_SEC)
+#define PAUSE_USEC (200 * USEC_PER_MSEC)
 #define OPTIONS_MAX 8
 
 static int fail_connect(int r, const char *failed) {
@@ -26,14 +28,33 @@ static int fail_connect(int r, const char *failed) {
         return fail_errno(r, "%s: %s", failed, strerror(-r));
 }
 
-static int events_ask_once(EventsClient *c, const char *member, const PeerRequest *request, const char *failed,
-                           json_object **ret) {
-        EventsReply reply;
+/* sand-globald is restarted, or will be by its socket. */
+static bool comes_back(int r, const EventsReply *reply) {
+        return r < 0 ? r == -ENOENT || r == -ECONNREFUSED
+                     : reply->error == SAND_ERROR_CRASHED || reply->error == SAND_ERROR_UNAVAILABLE;
+}
+
+static int ask(EventsClient *c, const char *member, const PeerRequest *request, uint64_t patience_usec, const char *failed,
+               json_object **ret) {
+        uint64_t end = USEC_INFINITY;
+        EventsReply reply = {};
         int r;
 
         r = events_open(c);
-        if (r >= 0)
+        while (r >= 0) {
+                uint64_t begin = now_usec();
+
                 r = events_call(c, member, request, &reply);
+                if (patience_usec == 0 || !comes_back(r, &reply) || (r < 0 && end == USEC_INFINITY))
+                        break; /* what does not listen at first is not here */
+                if (end == USEC_INFINITY || now_usec() - begin > USEC_PER_SEC) /* it was there meanwhile */
+                        end = now_usec() + patience_usec;
+                if (now_usec() >= end || (request->deadline > 0 && now_usec() >= request->deadline))
+                        break;
+                events_reply_done(&reply);
+                (void) usleep(PAUSE_USEC);
+                r = 0;
+        }
         if (r < 0)
                 return fail_connect(r, failed);
         if (reply.error != _SAND_ERROR_INVALID)
@@ -49,7 +70,7 @@ static int events_ask_once(EventsClient *c, const char *member, const PeerReques
 int events_ask(const char *member, const PeerRequest *request, const char *failed, json_object **ret) {
         _cleanup_(events_close) EventsClient c = {};
 
-        return events_ask_once(&c, member, request, failed, ret);
+        return ask(&c, member, request, 0, failed, ret);
 }
 
 const char *document_string(json_object *o, const char *key) {
@@ -144,7 +165,8 @@ int print_id(json_object *o) {
                 return fail(SAND_ERROR_UNAVAILABLE, "sand-globald's answer has no id.");
         if (arg_json != JSON_OFF)
                 return json_print(o) < 0 ? fail_errno(-ENOMEM, "Out of memory.") : EXIT_SUCCESS;
-        (void) puts(id);
+        if (*id) /* none, where no function gets an event */
+                (void) puts(id);
         if (json_object_get_boolean(json_object_object_get(o, "duplicate")))
                 say("An event with this key was accepted before; it was not accepted again.");
         return EXIT_SUCCESS;
@@ -227,7 +249,9 @@ static int print_outcome(json_object *o, const char *id) {
                            document_string(o, "message"), document_string(o, "cause"), "/app");
 }
 
+/* Also while sand-globald is restarted: the event is not lost by that, nor is who waits for it. */
 int invoke_wait(const char *id) {
+        _cleanup_(events_close) EventsClient c = {};
         static const char *const headers[] = { "wait", "1", NULL };
         bool bounded = arg_timeout_usec != USEC_INFINITY;
         PeerRequest request = {
@@ -241,7 +265,7 @@ int invoke_wait(const char *id) {
 
         r = check_event_id(id);
         if (r == 0)
-                r = events_ask("Execution", &request, id, &o);
+                r = ask(&c, "Execution", &request, PATIENCE_USEC, id, &o);
         if (r == 0)
                 r = print_outcome(o, id);
         (void) json_object_put(o);

@@ -102,8 +102,8 @@ static int add_limit(json_object *filter) {
                 return 0;
         errno = 0;
         n = strtoull(arg_limit, &end, 10);
-        if (errno != 0 || *end || arg_limit[0] < '0' || arg_limit[0] > '9' || n == 0 || n > 100000)
-                return fail(SAND_ERROR_USAGE, "--limit=%s: expected a number from 1 to 100000.", arg_limit);
+        if (errno != 0 || *end || arg_limit[0] < '0' || arg_limit[0] > '9' || n == 0 || n > 10000)
+                return fail(SAND_ERROR_USAGE, "--limit=%s: expected a number from 1 to 10000.", arg_limit);
         (void) json_object_object_add(filter, "limit", json_object_new_uint64(n));
         return 0;
 }
@@ -273,6 +273,26 @@ static int show_dead_letter(int argc, char **argv) {
 
 /* ---- replay and drop ---- */
 
+/* sand-globald alters only what is named in full. 0, or the exit status. */
+static int id_add(json_object *ids, const char *id) {
+        PeerRequest request = { .target = id };
+        json_object *o = NULL, *whole = NULL;
+        char failed[64];
+        int r;
+
+        r = check_event_id(id);
+        if (r == 0 && strlen(id) < 32) {
+                (void) snprintf(failed, sizeof(failed), "Failed to find %s", id);
+                r = events_ask("DeadLetter", &request, failed, &o);
+                whole = json_object_get(json_object_object_get(o, "id"));
+                (void) json_object_put(o);
+        } else if (r == 0)
+                whole = json_object_new_string(id);
+        if (r == 0 && (!whole || json_object_array_add(ids, whole) < 0))
+                r = fail_errno(-ENOMEM, "Out of memory.");
+        return r;
+}
+
 /* ID..., one APP or APP/FUNCTION, or --all: never more than was said. */
 static int selection_add(json_object *selection, int argc, char **argv) {
         json_object *ids;
@@ -289,10 +309,9 @@ static int selection_add(json_object *selection, int argc, char **argv) {
         ids = json_object_new_array();
         (void) json_object_object_add(selection, "ids", ids);
         for (int i = 0; i < argc; i++) {
-                int r = check_event_id(argv[i]);
+                int r = id_add(ids, argv[i]);
                 if (r != 0)
                         return r;
-                (void) json_object_array_add(ids, json_object_new_string(argv[i]));
         }
         return 0;
 }

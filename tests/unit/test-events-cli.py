@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BUILD, FAKE = sys.argv[1:3]
@@ -130,6 +131,19 @@ class Wait(Case):
                                'cause': cause})
         self.assertTrue(self.sandctl('invoke', '--wait', ID, status=1).err.startswith("f.py:3: KeyError: 'x'\n"))
 
+    def test_globald_comes_back(self):
+        self.lay('Execution', '!Unavailable Unavailable about to be restarted')
+        waiting = subprocess.Popen([os.path.join(BUILD, 'sandctl'), 'invoke', '--wait', ID], env=self.env, stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        self.fake.kill()
+        self.fake.wait()
+        self.fake.stdout.close()
+        self.lay('Execution', {'id': ID, 'status': 'done', 'result': 1})
+        time.sleep(0.5)
+        self.fake = subprocess.Popen([FAKE, self.socket, self.ready], stdout=subprocess.PIPE)
+        self.assertEqual(waiting.communicate(timeout=30)[0], b'1')
+        self.assertEqual(waiting.returncode, 0)
+
     def test_not_yet(self):
         self.lay('Execution', '!Timeout Timeout not ended yet')
         self.assertIn('not ended yet', self.sandctl('invoke', '--wait', ID, '--timeout=1s', status=7).err)
@@ -143,8 +157,10 @@ class Emit(Case):
         self.assertEqual((call['member'], call['target'], call['payload']), ('Emit', 'shop//orders.created', '[1]'))
 
     def test_nobody(self):
-        self.lay('Emit', {'id': ID, 'events': 0})
-        self.assertIn('No function', self.sandctl('emit', 'shop', 'a.b').err)
+        self.lay('Emit', {'id': '', 'events': 0})
+        r = self.sandctl('emit', 'shop', 'a.b')
+        self.assertEqual(r.out, '')
+        self.assertIn('No function', r.err)
 
     def test_refused(self):
         for words in (('Shop', 'a'), ('shop', 'a b'), ('shop', ''), ('shop', 'x' * 129), ('shop', 'a', 'payload')):
@@ -204,14 +220,20 @@ class DeadLetters(Case):
         self.assertIn('\nhello\n', self.sandctl('dead-letter', 'show', ID).out)
 
     def test_selections(self):
+        self.lay('DeadLetter', {**EVENT, 'id': OTHER})
         for verb, member, done in (('replay', 'Replay', 'replayed'), ('drop', 'Drop', 'dropped')):
             self.lay(member, {'events': 3})
-            for words, selection in (((ID, 'fedc'), {'ids': [ID, 'fedc']}), (('shop',), {'app': 'shop'}),
+            for words, selection in (((ID, 'fedc'), {'ids': [ID, OTHER]}), (('shop',), {'app': 'shop'}),
                                      (('shop/f',), {'app': 'shop', 'function': 'f'}), (('--all',), {'all': True}),
-                                     (('cafe',), {'ids': ['cafe']}), (('cafe/',), {'app': 'cafe'})):
+                                     (('cafe',), {'ids': [OTHER]}), (('cafe/',), {'app': 'cafe'})):
                 self.assertEqual(self.sandctl('dead-letter', verb, *words).out, f'3 dead letters {done}\n')
-                call, = self.asked()
+                *prefixes, call = self.asked()
+                self.assertEqual([c['target'] for c in prefixes], [w for w in words if w in ('fedc', 'cafe')])
                 self.assertEqual((call['member'], json.loads(call['payload'])), (member, selection))
+
+    def test_no_such_beginning(self):
+        self.assertIn('fedc', self.sandctl('dead-letter', 'drop', ID, 'fedc', status=3).err)
+        self.assertEqual([call['member'] for call in self.asked()], ['DeadLetter'])
 
     def test_never_more_than_was_said(self):
         for words in (('drop',), ('drop', 'shop', '--all'), ('drop', ID, 'shop'), ('list', '--all'), ('show', ID, '--all'),
@@ -306,7 +328,7 @@ class Trigger(Case):
         self.trigger('shop:take:path-1')
         calls = self.asked()
         self.assertEqual([c['member'] for c in calls], ['Compare', 'Send', 'Send'])
-        self.assertEqual(calls[0]['target'], 'sand-trigger-shop-1.path')
+        self.assertEqual(calls[0]['target'], 'shop//sand-trigger-shop-1.path')
         keys = json.loads(calls[0]['payload'])
         self.assertEqual(len(keys), 2)
         self.assertEqual(sorted(c['headers']['sand-idempotency-key'] for c in calls[1:]), sorted(keys))
