@@ -69,8 +69,8 @@ class Report:
 class Place:
     """A directory, and processes that work in it. Both are gone when the program ends."""
 
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="sand-bench-", dir="/tmp")
+    def __init__(self, where="/tmp"):
+        self.dir = tempfile.mkdtemp(prefix="sand-bench-", dir=where)
         os.chmod(self.dir, 0o755)
         self.processes = []
         atexit.register(self.clean_up)
@@ -262,7 +262,7 @@ def system_calls(app, program_name, run):
     """What supervisor or gateway ask of the kernel for one event: {name: calls}. run() returns how many events there were.
     strace makes them slower, and what it counts hardly different."""
     table = app.place.path("strace")
-    strace = app.place.start(["strace", "-c", "-q", "-o", table, "-p", str(app.pid(program_name))], stderr=subprocess.DEVNULL)
+    strace = app.place.start(["strace", "-c", "-f", "-q", "-o", table, "-p", str(app.pid(program_name))], stderr=subprocess.DEVNULL)
     time.sleep(0.3)
     events = run()
     strace.send_signal(signal.SIGINT)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* NATS (https://docs.nats.io/reference/reference-protocols/nats-protocol), lists of Redis
+/* NATS, lists of Redis
  * (https://redis.io/docs/latest/develop/reference/protocol-spec/) and HTTP: the little of each that a request takes. */
 
 #include <stdio.h>
@@ -9,43 +9,17 @@
 
 static Stream stream;
 
-/* NATS: "MSG SUBJECT SID [REPLY-TO] SIZE", then the bytes, then an empty line. */
-
-static void nats_open(char **address) {
-        stream_open(&stream, address[0]);
-        (void) stream_line(&stream); /* INFO */
-        stream_send(&stream, "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n", NULL, 0, "");
-        while (!streq(stream_line(&stream), "PONG"))
-                ;
-}
-
-/* The next message; a line that is none is answered or skipped. */
-static char *nats_message(size_t *ret_size) {
-        for (;;) {
-                char *line = stream_line(&stream);
-                size_t size;
-
-                if (startswith(line, "PING"))
-                        stream_send(&stream, "PONG\r\n", NULL, 0, "");
-                if (!startswith(line, "MSG "))
-                        continue;
-                size = (size_t) parse_number("a size", strrchr(line, ' ') + 1, 0, 1024 * 1024);
-                *ret_size = size;
-                return stream_bytes(&stream, size + 2);
-        }
-}
-
 static void nats_serve(char **address) {
         char head[64];
 
-        nats_open(address);
+        nats_open(&stream, address[0]);
         stream_send(&stream, "SUB questions 1\r\nPING\r\n", NULL, 0, "");
-        while (!streq(stream_line(&stream), "PONG"))
-                ;
+        nats_pong(&stream);
         ready();
         for (;;) {
+                unsigned number;
                 size_t size;
-                char *body = nats_message(&size);
+                char *body = nats_message(&stream, &number, &size);
 
                 (void) snprintf(head, sizeof(head), "PUB replies %zu\r\n", size);
                 stream_send(&stream, head, body, size, "\r\n");
@@ -53,17 +27,18 @@ static void nats_serve(char **address) {
 }
 
 static void nats_open_caller(char **address) {
-        nats_open(address);
+        nats_open(&stream, address[0]);
         stream_send(&stream, "SUB replies 1\r\n", NULL, 0, "");
 }
 
 static void nats_request(const char *body, size_t size) {
         char head[64];
+        unsigned number;
         size_t n;
 
         (void) snprintf(head, sizeof(head), "PUB questions replies %zu\r\n", size);
         stream_send(&stream, head, body, size, "\r\n");
-        (void) nats_message(&n);
+        (void) nats_message(&stream, &number, &n);
         if (n != size)
                 die("nats", EBADMSG);
 }

@@ -34,4 +34,10 @@ char *stream_line(Stream *s);
 /* `size` bytes; valid until the next call. */
 char *stream_bytes(Stream *s, size_t size);
 
+/* NATS. A connection; until all that was sent has been taken in; the next message, which is valid until the next call,
+ * and the number behind the first dot of its subject. */
+void nats_open(Stream *s, const char *address);
+void nats_pong(Stream *s);
+char *nats_message(Stream *s, unsigned *ret_number, size_t *ret_size);
+
 extern const Peer peer_nats, peer_redis, peer_http, peer_dbus, peer_spawn;
