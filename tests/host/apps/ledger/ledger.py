@@ -7,9 +7,10 @@ import time
 
 
 def write(book, line):
-    """In one write: whatever dies, a line is there or it is not."""
+    """In one write: whatever dies, a line is there or it is not. On disk, for the power may fail (tests/vm)."""
     fd = os.open(f"/state/{book}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.write(fd, f"{line}\n".encode())
+    os.fsync(fd)
     os.close(fd)
 
 
