@@ -103,7 +103,7 @@ def sandctl_client():
         else:
             with lock:
                 counts["refused by sandctl"] += 1
-            if "refused" in run.stderr:
+            if "nothing listens" in run.stderr:
                 complain(f"{key}: {run.stderr.strip()}")
         time.sleep(PAUSE)
 
