@@ -259,11 +259,12 @@ static const Verb verbs[] = {
         { "execution", "[list|show] [APP[/FUNCTION]|ID]", 0, 2, " status limit ", verb_execution,
           "List and show asynchronous events",
           "execution list [APP[/FUNCTION]]   The newest ones, with what became of them\n"
-          "execution show ID                 One of them, with its result; of an id its first 4 digits may do\n\n"
+          "execution show ID                 One of them, with its result\n\n"
+          "Of an ID as much of its beginning will do as no other has, 4 digits or more; ids begin with the time.\n"
           "Needs root; with the whole ID, show needs what invoke needs.\n\n"
           "Examples:\n"
           "  sandctl execution list shop --status=running\n"
-          "  sandctl execution show 3f9a21\n"
+          "  sandctl execution show 01a21393249f7c\n"
           "  sandctl execution list shop/order --limit=1000 -j | jq -r '.[].id'", .remote = true },
         { "dead-letter", "[list|show|replay|drop] ...", 0, -1, " limit all ", verb_dead_letter,
           "List, show, replay and drop events that failed for good",
@@ -271,10 +272,10 @@ static const Verb verbs[] = {
           "dead-letter show ID                                  One of them, with error, cause and payload\n"
           "dead-letter replay ID...|APP[/FUNCTION]|--all        Delivers them again, with all their attempts\n"
           "dead-letter drop ID...|APP[/FUNCTION]|--all          Removes them for good\n\n"
-          "An event is a dead letter when its function's \"retry\" allows no further attempt. Of an id its first 4\n"
-          "digits may do. What is replayed keeps its id. Needs root.\n\n"
+          "An event is a dead letter when its function's \"retry\" allows no further attempt. Of an ID as much of its\n"
+          "beginning will do as no other has. What is replayed keeps its id. Needs root.\n\n"
           "Examples:\n"
-          "  sandctl dead-letter show 3f9a21\n"
+          "  sandctl dead-letter show 01a21393249f7c\n"
           "  sandctl dead-letter replay shop/order\n"
           "  sandctl dead-letter drop --all", .remote = true },
         { "logs", "APP[/FUNCTION]", 1, 1, " follow lines since until execution output ", verb_logs,
