@@ -402,5 +402,114 @@ class Trigger(Case):
         self.assertEqual(len(self.sent()), 5000)
 
 
+@unittest.skipUnless(os.path.exists(os.path.join(BUILD, 'sand-globald')), 'no sand-globald is built')
+class Together(Case):
+    """With sand-globald itself, and a machine whose functions do what their names say."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ('catalogue', 'app', 'state', 'in'):
+            os.mkdir(os.path.join(self.dir, name))
+        self.catalogue = os.path.join(self.dir, 'catalogue')
+        function = {'runtime': 'exec', 'timeout_usec': 30000000, 'payload_max': 1048576, 'queue_max': 1000, 'instances_max': 4,
+                    'retry': {'attempts': 1}}
+        with open(os.path.join(self.catalogue, 'shop.json'), 'w', encoding='utf-8') as f:
+            json.dump({'name': 'shop', 'version': '1-a', 'hash': 'a', 'uid_base': 1000000,
+                       'functions': {name: function for name in ('echo', 'fail', 'delay', 'never')},
+                       'topics': [{'event': 'orders.*', 'target': 'echo'}],
+                       'triggers': {'timer-0': {'target': 'never', 'overlap': False},
+                                    'path-1': {'target': 'echo', 'path': '/mnt/in', 'host': os.path.join(self.dir, 'in')}}}, f)
+        self.socket = self.env['SAND_EVENTS_SOCKET'] = os.path.join(self.dir, 'globald')
+        self.machine = subprocess.Popen([os.path.join(os.path.dirname(FAKE), 'fake-machine'), os.path.join(self.dir, 'app/shop.sock')],
+                                        stdout=subprocess.PIPE)
+        self.assertEqual(self.machine.stdout.readline(), b'ready\n')
+        self.start()
+
+    def start(self):
+        self.globald = subprocess.Popen([os.path.join(BUILD, 'sand-globald'), '--catalogue=' + self.catalogue,
+                                         '--app-sockets=' + os.path.join(self.dir, 'app'),
+                                         '--state=' + os.path.join(self.dir, 'state'), '--listen-host=' + self.socket,
+                                         '--listen-machines=' + self.socket + '-machines'], stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 20
+        while time.monotonic() < end and subprocess.run([os.path.join(BUILD, 'sandctl'), 'execution'], env=self.env, check=False,
+                                                        capture_output=True).returncode:
+            time.sleep(0.05)
+
+    def tearDown(self):
+        for process in (self.globald, self.machine):
+            process.kill()
+            process.wait()
+        self.machine.stdout.close()
+        super().tearDown()
+
+    def give(self, function, data, *words):
+        return self.sandctl('invoke', '--async', 'shop/' + function, '-t', 'text/plain', '-d', data, *words).out.strip()
+
+    def test_there_and_back(self):
+        self.assertEqual(self.sandctl('invoke', '--wait', self.give('echo', 'hello\t1')).out, 'hello\t1')
+        ID = self.give('fail', 'x')
+        r = self.sandctl('invoke', '--wait', ID, status=1)
+        self.assertTrue(r.err.startswith('FunctionFailed: Oops: '), r.err)
+        self.assertIn('Oops', self.sandctl('execution', 'list', 'shop/fail', '--status=dead').out)
+        self.assertIn('\nx\n', self.sandctl('dead-letter', 'show', ID).out)
+        self.assertEqual(self.sandctl('dead-letter', 'replay', ID[:20]).out, '1 dead letter replayed\n')
+        self.sandctl('invoke', '--wait', ID, status=1)
+        self.assertEqual(self.sandctl('dead-letter', 'drop', 'shop/fail').out, '1 dead letter dropped\n')
+        self.assertEqual(json.loads(self.sandctl('dead-letter', 'list', '-j').out), [])
+        self.sandctl('invoke', '--wait', ID, status=3)
+
+    def test_options(self):
+        first = self.give('echo', '1', '--idempotency-key=k')
+        self.assertEqual(self.give('echo', '2', '--idempotency-key=k'), first)
+        begin = time.monotonic()
+        self.sandctl('invoke', '--wait', self.give('echo', '1', '--delay=700ms'))
+        self.assertGreater(time.monotonic() - begin, 0.6)
+        self.sandctl('invoke', '--wait', self.give('never', '1'), '--timeout=300ms', status=7)
+
+    def test_emit(self):
+        ID = self.sandctl('emit', 'shop', 'orders.new', '-d', '{"n": 1}').out.strip()
+        event = json.loads(self.sandctl('invoke', '--wait', ID).out)
+        self.assertEqual((event['type'], event['data']), ('orders.new', {'n': 1}))
+        self.assertEqual(self.sandctl('emit', 'shop', 'other').out, '')
+
+    def test_waiting_over_a_restart(self):
+        ID = self.give('delay', '1500')
+        waiting = subprocess.Popen([os.path.join(BUILD, 'sandctl'), 'invoke', '--wait', ID], env=self.env, stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        self.globald.kill()
+        self.globald.wait()
+        self.start()
+        self.assertEqual(waiting.communicate(timeout=60)[0], b'1500')
+        self.assertEqual(waiting.returncode, 0)
+
+    def test_files_once(self):
+        def look():
+            self.run_program('sand-trigger', 'shop:echo:path-1', self.catalogue)
+            return len(json.loads(self.sandctl('execution', 'list', '--limit=1000', '-j').out))
+
+        def put(name):
+            with open(os.path.join(self.dir, 'in', name), 'w', encoding='utf-8') as f:
+                f.write(name)
+
+        for i in range(200):
+            put(f'f{i}')
+        self.assertEqual(look(), 200)
+        self.assertEqual(look(), 200)
+        put('one more')
+        self.assertEqual(look(), 201)
+        self.globald.kill()
+        self.globald.wait()
+        self.start()
+        self.assertEqual(look(), 201)
+
+    def test_timers_do_not_overlap(self):
+        timer = {'TRIGGER_TIMER_REALTIME_USEC': '1700000000000000'}
+        self.run_program('sand-trigger', 'shop:never:timer-0', self.catalogue, env=timer)
+        self.run_program('sand-trigger', 'shop:never:timer-0', self.catalogue, env=timer) # the same one
+        timer = {'TRIGGER_TIMER_REALTIME_USEC': '1700000060000000'}
+        self.assertIn('Skipped', self.run_program('sand-trigger', 'shop:never:timer-0', self.catalogue, env=timer).err)
+        self.assertEqual(len(json.loads(self.sandctl('execution', 'list', '-j').out)), 1)
+
+
 if __name__ == '__main__':
     unittest.main(argv=sys.argv[:1])
