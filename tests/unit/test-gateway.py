@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
-"""sand-gatewayd as it is shipped, with real clients on one side and fake-machine on the other.
+"""sand-gatewayd as it is shipped, with real clients on one side and fake-machine on the other, in part with sand-globald in
+between.
 
-usage: test-gateway.py SAND-GATEWAYD FAKE-MACHINE"""
+usage: test-gateway.py SAND-GATEWAYD FAKE-MACHINE SAND-GLOBALD [TEST...]"""
 
 import base64
 import functools
@@ -25,7 +26,7 @@ import time
 import unittest
 import warnings
 
-GATEWAYD, MACHINE = sys.argv[1:3]
+GATEWAYD, MACHINE, GLOBALD = sys.argv[1:4]
 CRLF = b'\r\n'
 POST = b'POST /invoke/demo/echo HTTP/1.1\r\n'
 HOST = b'Host: x\r\n'
@@ -1208,6 +1209,101 @@ class Events(Rig):
                          ('application/cloudevents+json', [1], {'sand-idempotency-key': 'k'}))
 
 
+class EventLog(Rig):
+    """The same with sand-globald, which has the machine called."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(f'{self.dir}/state')
+        self.globald_start()
+
+    def globald_start(self):
+        self.globald = subprocess.Popen([GLOBALD, f'--catalogue={self.dir}/catalogue', f'--app-sockets={self.dir}/app',
+                                         f'--state={self.dir}/state', '--config=/dev/null', f'--listen-host={self.dir}/events'])
+        self.addCleanup(self.globald_end, self.globald)
+        self.eventually(lambda: os.path.exists(f'{self.dir}/events'))
+
+    def globald_end(self, process):
+        process.terminate()
+        self.assertIn(process.wait(20), (0, -signal.SIGKILL))
+
+    def publish(self, name, routes=ROUTES):
+        super().publish(name, routes)
+        path = f'{self.dir}/catalogue/{name}.json'
+        with open(path) as f:
+            entry = json.load(f)
+        for f in entry['functions'].values():
+            f.update(instances_max=4, retry={'attempts': 2, 'delay_usec': 100000, 'backoff': 2.0, 'delay_max_usec': 1000000,
+                                             'age_max_usec': 60000000, 'timeouts': True})
+        entry['topics'] = [{'event': 'orders.*', 'target': 'event'}, {'event': 'orders.placed', 'target': 'echo'}]
+        with open(f'{path}.new', 'w') as f:
+            json.dump(entry, f)
+        os.rename(f'{path}.new', path)
+
+    def accepted(self, data):
+        a = self.ask(data)
+        self.assertEqual(a.status, 202, a.body)
+        return a.problem()['id']
+
+    def ended(self, i, wait='10s'):
+        a = self.ask(execution(i, f'?wait={wait}'))
+        self.assertEqual(a.status, 200, a.body)
+        return a.problem()
+
+    def test_results(self):
+        e = self.ended(self.accepted(request(b'echo', b'{"a":1}', ASYNC + b'Content-Type: application/json\r\n')))
+        self.assertEqual((e['status'], e['result'], e['function'], e['attempts']), ('done', {'a': 1}, 'demo/echo', 1))
+        body = random.randbytes(1 << 20)
+        e = self.ended(self.accepted(request(b'echo', body, ASYNC + b'Content-Type: image/png\r\n')))
+        self.assertEqual((base64.b64decode(e['result_base64']), e['content_type']), (body, 'image/png'))
+        e = self.ended(self.accepted(web(b'POST', b'/later/7', b'hello', b'Content-Type: text/plain\r\n')))
+        self.assertEqual(e['result']['body'], 'hello')
+        e = self.ended(self.accepted(web(b'POST', b'/laterprogram', b'hello')))
+        self.assertIn(b'REQUEST_METHOD=POST', base64.b64decode(e['result_base64']))
+
+    def test_failures(self):
+        e = self.ended(self.accepted(request(b'fail', b'1', ASYNC)))
+        self.assertEqual((e['status'], e['attempts'], e['error'], e['error_class'], e['message']),
+                         ('dead', 2, 'FunctionFailed', 'Oops', 'it "failed"'))
+        self.assertEqual(self.ask(execution('0' * 32)).status, 404)
+
+    def test_waits(self):
+        i = self.accepted(request(b'delay', b'1500', ASYNC))
+        self.assertEqual(self.ended(i, '300ms')['status'], 'running')
+        self.assertEqual(self.ended(i)['status'], 'done')
+        i = self.accepted(request(b'echo', b'1', ASYNC + b'Sand-Delay: 1s\r\n'))
+        self.assertEqual(self.ask(execution(i)).problem()['status'], 'accepted')
+        self.assertEqual(self.ended(i)['status'], 'done')
+
+    def test_once(self):
+        key = ASYNC + b'Idempotency-Key: k\r\n'
+        i = self.accepted(request(b'count', b'', key))
+        again = self.ask(request(b'count', b'', key))
+        self.assertEqual((again.problem()['id'], again.headers['sand-duplicate']), (i, 'true'))
+        self.ended(i)
+        self.assertEqual(self.ask(request(b'count')).body, b'2')
+
+    def test_cloud_events(self):
+        """Each function that waits for it gets it, once, however often it is delivered here."""
+        a, again = self.ask(emit()), self.ask(emit())
+        self.assertEqual((a.status, a.problem()['events'], again.status), (202, 2, 202))
+        e = self.ended(a.problem()['id'])
+        self.assertEqual(e['result']['data'], {'n': 1})
+        self.assertEqual(self.ask(emit(extra=CE.replace(b'orders.placed', b'nobody'))).body, b'{"events":0}\n')
+        time.sleep(1)
+        self.assertEqual(self.ask(request(b'count')).body, b'3')
+
+    def test_survives(self):
+        i = self.accepted(request(b'echo', b'7', ASYNC + b'Sand-Delay: 2s\r\nContent-Type: application/json\r\n'))
+        self.globald.kill()
+        self.globald.wait()
+        os.unlink(f'{self.dir}/events')
+        self.assertEqual(self.ask(request(b'echo', b'', ASYNC)).status, 503)
+        self.globald_start()
+        self.eventually(lambda: self.ask(execution(i)).status == 200)
+        self.assertEqual(self.ended(i)['result'], 7)
+
+
 def bearer(token):
     return b'Authorization: Bearer %s\r\n' % token
 
@@ -1509,4 +1605,4 @@ class NoCertificate(Remote):
 
 
 if __name__ == '__main__':
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=1)
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=1)
