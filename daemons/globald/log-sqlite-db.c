@@ -4,9 +4,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "log.h"
 
@@ -99,8 +97,22 @@ static const char *const statement_sql[_STATEMENT_MAX] = {
                            " FROM pragma_page_size, pragma_page_count, pragma_freelist_count",
 };
 
+/* sqlite3_system_errno() does not tell of writes to the WAL: that file has it. */
+static int system_errno(sqlite3 *sqlite) {
+        sqlite3_file *wal = NULL;
+        int e = sqlite3_system_errno(sqlite);
+
+        if (e == 0 && sqlite3_file_control(sqlite, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK && wal &&
+            wal->pMethods)
+                (void) wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &e);
+        if (e == 0)
+                (void) sqlite3_file_control(sqlite, NULL, SQLITE_FCNTL_LAST_ERRNO, &e);
+        return e;
+}
+
 static int errno_from_sqlite(sqlite3 *sqlite, int code) {
-        int system = sqlite ? sqlite3_system_errno(sqlite) : 0;
+        bool of_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+        int system = sqlite && of_system ? system_errno(sqlite) : 0;
 
         switch (code & 0xff) {
         case SQLITE_OK:

@@ -204,8 +204,12 @@ static int read_filter(json_object *o, LogFilter *ret) {
         }
         if (before && read_id(before, false, &ret->before, &digits) < 0)
                 return -EINVAL;
-        if (json_object_object_get_ex(o, "limit", &limit))
-                ret->limit = (unsigned) MIN(MAX(json_object_get_int64(limit), (int64_t) 1), (int64_t) LIMIT_MAX);
+        if (json_object_object_get_ex(o, "limit", &limit)) {
+                int64_t n = json_object_get_int64(limit);
+
+                n = MAX(n, (int64_t) 1);
+                ret->limit = (unsigned) MIN(n, (int64_t) LIMIT_MAX);
+        }
         return 0;
 }
 
