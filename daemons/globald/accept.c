@@ -20,7 +20,7 @@ typedef struct Accepting {
         Request *request;
         LogAccept *events;
         char (*apps)[APP_NAME_MAX + 1];
-        char **functions;
+        char **functions, **keys; /* keys: of what is emitted, each function's own */
         bool *reserved;
         size_t n;
         const char **headers; /* without options; not its strings */
@@ -33,6 +33,7 @@ static Accepting *accepting_free(Accepting *a) {
                 return NULL;
         for (size_t i = 0; a->functions && i < a->n; i++)
                 free(a->functions[i]);
+        strv_free(a->keys);
         request_free(a->request);
         free(a->functions);
         free(a->events);
@@ -149,7 +150,7 @@ static bool accepting_read_options(Accepting *a, Options *ret) {
         size_t n = 0;
 
         *ret = (Options) { .max_age_usec = USEC_INFINITY };
-        a->headers = calloc(2 * q->n_headers + 1, sizeof(char *));
+        a->headers = calloc(2 * q->n_headers + 3, sizeof(char *));
         if (!a->headers) {
                 request_refuse(TAKE_PTR(a->request), SAND_ERROR_UNAVAILABLE, "Out of memory.");
                 return false;
@@ -157,6 +158,8 @@ static bool accepting_read_options(Accepting *a, Options *ret) {
         for (size_t i = 0; i < q->n_headers; i++) {
                 const char *key = q->headers[2 * i], *value = q->headers[2 * i + 1], *expected;
 
+                if (streq(key, HEADER_CALLER) && !isempty(q->app))
+                        continue;
                 if (!startswith(key, SAND_OPTION_PREFIX)) {
                         a->headers[n++] = key;
                         a->headers[n++] = value;
@@ -168,6 +171,10 @@ static bool accepting_read_options(Accepting *a, Options *ret) {
                                        key, value, expected);
                         return false;
                 }
+        }
+        if (!isempty(q->app)) { /* nobody passes for another */
+                a->headers[n++] = HEADER_CALLER;
+                a->headers[n++] = q->app;
         }
         return true;
 }
@@ -245,6 +252,7 @@ static void on_accepted(int error, void *userdata) {
         _cleanup_(accepting_freep) Accepting *a = userdata;
         Globald *g = a->request->globald;
 
+        g->n_accepting--;
         g->accepting_bytes -= a->request->payload.size;
         if (error != -EBUSY)
                 (void) globald_note_disk(g, error);
@@ -300,6 +308,7 @@ static void accepting_write(Accepting *a) {
         Globald *g = a->request->globald;
         int r;
 
+        g->n_accepting++;
         g->accepting_bytes += a->request->payload.size;
         r = g->engine->accept(g->log, a->events, a->n, on_accepted, a);
         if (r < 0)
@@ -396,6 +405,26 @@ static char *envelope_new(const Request *q, const char *app, const char *topic) 
         return s;
 }
 
+/* One function may have several patterns. */
+static bool accepting_has(const Accepting *a, const char *app, const char *function) {
+        for (size_t i = 0; i < a->n; i++)
+                if (streq(a->apps[i], app) && streq(a->functions[i], function))
+                        return true;
+        return false;
+}
+
+/* The key is of what was emitted; in the log it is of one event. */
+static int accepting_set_key(Accepting *a, size_t i) {
+        char *key;
+
+        if (!a->events[i].key)
+                return 0;
+        if (asprintf(&key, "%s\n%s", a->functions[i], a->events[i].key) < 0)
+                return -ENOMEM;
+        a->events[i].key = key;
+        return strv_consume(&a->keys, key);
+}
+
 static int accepting_add_topics(Accepting *a, const char *from, const char *topic, const Options *o) {
         Globald *g = a->request->globald;
         uint64_t now = globald_now(g);
@@ -407,7 +436,8 @@ static int accepting_add_topics(Accepting *a, const char *from, const char *topi
                 if (app->entry->n_topics == 0 || !app_allows(app, from))
                         continue;
                 for (size_t k = 0; k < app->entry->n_topics && r >= 0; k++)
-                        if (topic_matches(app->entry->topics[k].pattern, topic))
+                        if (topic_matches(app->entry->topics[k].pattern, topic) &&
+                            !accepting_has(a, app->entry->name, app->entry->topics[k].target))
                                 r = a->n < FAN_OUT_MAX ? accepting_add(a, app->entry->name, app->entry->topics[k].target) : -E2BIG;
         }
         for (size_t i = 0; i < a->n && r >= 0; i++) {
@@ -415,6 +445,7 @@ static int accepting_add_topics(Accepting *a, const char *from, const char *topi
                 const CatalogueFunction *f = app ? catalogue_find(app->entry, a->functions[i]) : NULL;
 
                 accepting_fill(a, i, o, f ? f->retry.age_max_usec : RETRY_POLICY_DEFAULT.age_max_usec, now);
+                r = accepting_set_key(a, i);
         }
         return r;
 }

@@ -5,6 +5,9 @@
 
 #include "server.h"
 
+/* Of what a machine gives us: whose it is. Of the host it may be anything. */
+#define HEADER_CALLER "caller"
+
 /* `app/function`, or `function` of the application `own` (""; then it is wrong). 0, or -EINVAL: not such a name. */
 int target_parse(const char *s, const char *own, char ret_app[static APP_NAME_MAX + 1], const char **ret_function);
 /* Finds it in the catalogue and asks whether `caller` ("": the host) may call it. _SAND_ERROR_INVALID: all is well; else why not,

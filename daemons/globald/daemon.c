@@ -71,7 +71,7 @@ static int on_expire(sd_event_source *s, uint64_t usec, void *userdata) {
 /* ---- the end ---- */
 
 void globald_check_stop(Globald *g) {
-        if (g->stopping && g->n_in_flight == 0 && g->accepting_bytes == 0)
+        if (g->stopping && g->n_in_flight == 0 && g->n_accepting == 0)
                 (void) sd_event_exit(g->event, 0);
 }
 

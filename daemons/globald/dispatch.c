@@ -61,6 +61,7 @@ struct Delivery {
 };
 
 static void target_look(Globald *g, Target *t);
+static void arm(Globald *g, uint64_t at);
 static void on_finished(int error, void *userdata);
 
 /* ---- targets ---- */
@@ -118,8 +119,9 @@ static void in_flight_add(Globald *g, Target *t, size_t size) {
 static void in_flight_sub(Globald *g, Target *t, size_t size) {
         assert(t->in_flight > 0);
         t->in_flight--;
-        g->n_in_flight--;
         g->in_flight_bytes -= size;
+        if (g->n_in_flight-- >= g->settings.in_flight_max && !g->stopping)
+                arm(g, globald_now(g)); /* others may have waited for it */
 }
 
 bool dispatch_reserve(Globald *g, const char *app, const char *function, size_t size) {

@@ -28,7 +28,8 @@ typedef struct Globald {
         Delivery *unfinished;     /* whose outcome could not be written yet */
         unsigned n_in_flight;     /* deliveries */
         uint64_t in_flight_bytes; /* of their payloads */
-        uint64_t accepting_bytes; /* of events on their way to the disk */
+        unsigned n_accepting;     /* requests whose events are on their way to the disk ... */
+        uint64_t accepting_bytes; /* ... and their payloads */
         Waiter *waiters;          /* query.c: who waits for an event to end */
         unsigned n_waiters;
         sd_event_source *due, *unfinished_retry, *expire, *status, *sigterm, *sigint, *stop_deadline;

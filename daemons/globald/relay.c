@@ -8,7 +8,6 @@
 
 #define CALL_SLACK_USEC (10 * USEC_PER_SEC)
 #define DEADLINE_SLACK_USEC USEC_PER_SEC
-#define HEADER_CALLER "caller"
 
 static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
         Request *q = userdata;

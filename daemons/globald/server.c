@@ -222,6 +222,7 @@ static void conn_free(Conn *c) {
         if (c->next)
                 c->next->prev = c->prev;
         s->n_conns--;
+        (void) wire_flush(&c->wire); /* at our end, answers wait here that say what is on disk */
         sd_event_source_disable_unref(c->io);
         sd_event_source_disable_unref(c->flush);
         wire_done(&c->wire);
