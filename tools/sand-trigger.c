@@ -123,23 +123,26 @@ static int send_unit(Trigger *t) {
 
 /* ---- a timer ---- */
 
+/* Services start sooner after their timer than that, unless a timer was missed; then it is now. */
+#define SCHEDULED_RECENT_USEC (500 * USEC_PER_MSEC)
+
 static int send_timer(Trigger *t) {
         json_object *input = json_object_object_get(t->description, "input"), *overlap;
         bool skip = json_object_object_get_ex(t->description, "overlap", &overlap) && !json_object_get_boolean(overlap);
-        uint64_t scheduled = trigger_scheduled_usec(getenv);
+        uint64_t scheduled = trigger_scheduled_usec(getenv), now = now_realtime_usec();
+        /* systemd 252 says what it said at the service's first start until it is reloaded. */
         _cleanup_(json_object_putp) json_object *event =
-                trigger_timer_event(input, scheduled ?: now_realtime_usec(), t->name.source);
+                trigger_timer_event(input, scheduled > 0 && usec_sub(now, scheduled) < SCHEDULED_RECENT_USEC ? scheduled : now,
+                                    t->name.source);
         const char *headers[11] = { "caller", "systemd", SAND_OPTION_PREFIX "source", t->name.source };
         const char *id = trigger_invocation_id(getenv);
-        char key[RFC3339_SIZE];
         size_t n = 4;
 
         if (!event)
                 return log_error_errno(-ENOMEM, "%s: %m", t->target);
-        format_rfc3339(key, scheduled);
-        if (scheduled > 0 || id) { /* by hand, it is an event each time */
+        if (id) { /* one start of the service is one event */
                 headers[n++] = SAND_OPTION_PREFIX "idempotency-key";
-                headers[n++] = scheduled > 0 ? key : id;
+                headers[n++] = id;
         }
         if (skip) {
                 headers[n++] = SAND_OPTION_PREFIX "overlap";

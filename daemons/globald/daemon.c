@@ -11,6 +11,8 @@
 #include "server.h"
 
 #define STATUS_USEC (5 * USEC_PER_SEC)
+/* So many looks at STATUS_USEC without anything to do, and nobody who is connected. */
+#define IDLE_LOOKS 6U
 #define EXPIRE_USEC USEC_PER_MINUTE
 #define EXPIRE_AT_ONCE 1000U
 #define EXPIRE_AGAIN_USEC (20 * USEC_PER_MSEC)
@@ -41,8 +43,21 @@ int globald_note_disk(Globald *g, int error) {
 
 /* ---- timers ---- */
 
+static bool is_idle(const Globald *g) {
+        for (const Server *s = g->servers; s; s = server_next(s))
+                if (!server_is_idle(s))
+                        return false;
+        return dispatch_is_idle(g);
+}
+
 static int on_status(sd_event_source *s, uint64_t usec, void *userdata) {
         Globald *g = userdata;
+
+        g->n_idle = is_idle(g) ? g->n_idle + 1 : 0;
+        if (g->exit_on_idle && !g->stopping && g->n_idle >= IDLE_LOOKS) {
+                log_info("Nothing waits, exiting.");
+                return sd_event_exit(g->event, 0);
+        }
 
         (void) sd_notifyf(false, "STATUS=%u event%s running%s%s", g->n_in_flight, g->n_in_flight == 1 ? "" : "s",
                           g->disk_error < 0 ? ", the log cannot be written" : "", g->stopping ? ", stopping" : "");

@@ -395,7 +395,8 @@ static void follow_outcome(Delivery *d, const CatalogueFunction *f) {
 /* ---- outcomes ---- */
 
 static void target_pause(Globald *g, Target *t, bool busy) {
-        uint64_t delay = MIN(PAUSE_MIN_USEC << MIN(t->pauses, 10U), PAUSE_MAX_USEC);
+        unsigned doublings = MIN(t->pauses, 10U);
+        uint64_t delay = MIN(PAUSE_MIN_USEC << doublings, PAUSE_MAX_USEC);
 
         if (t->pause_until > globald_now(g)) /* the others of the same window */
                 return;
@@ -660,6 +661,13 @@ int dispatch_start(Globald *g) {
         if (r >= 0)
                 r = sd_event_source_set_enabled(g->unfinished_retry, SD_EVENT_OFF);
         return r < 0 ? r : dispatch_look_at_all(g);
+}
+
+bool dispatch_is_idle(const Globald *g) {
+        for (const Target *t = g->targets; t; t = t->next)
+                if (t->next_due != USEC_INFINITY || t->taking || t->asking)
+                        return false;
+        return g->n_in_flight == 0 && g->accepting_bytes == 0 && !g->unfinished;
 }
 
 void dispatch_stop(Globald *g) {

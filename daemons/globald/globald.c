@@ -139,6 +139,8 @@ static int run(int argc, char *argv[]) {
         }
         r = globald_new(&(GlobaldConfig) { .catalogue_dir = arg_catalogue, .socket_dir = arg_app_sockets,
                                            .state_dir = arg_state, .settings_file = arg_config }, &g);
+        if (r >= 0)
+                g->exit_on_idle = n > 0 && !arg_listen_host && !arg_listen_machines;
         for (int i = 0; r >= 0 && i < n; i++)
                 r = add_passed(g, SD_LISTEN_FDS_START + i);
         if (r >= 0)

@@ -37,6 +37,8 @@ typedef struct Globald {
         uint64_t n_accepted, n_duplicates, n_done, n_retried, n_given_back, n_dead;
         int disk_error;           /* of the last commit; 0: it went well */
         bool stopping;
+        bool exit_on_idle;        /* the service manager starts us again for who connects */
+        unsigned n_idle;          /* looks in a row at which there was nothing to do */
 } Globald;
 
 typedef struct GlobaldConfig {
@@ -69,6 +71,8 @@ void dispatch_deliver(Globald *g, const LogEvent *e);
 int dispatch_start(Globald *g);
 /* Looks for what waits, of all functions. */
 int dispatch_look_at_all(Globald *g);
+/* Whether nothing waits, and nothing is under way. */
+bool dispatch_is_idle(const Globald *g);
 /* Hands over nothing more. */
 void dispatch_stop(Globald *g);
 void dispatch_free(Globald *g);

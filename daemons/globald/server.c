@@ -403,6 +403,10 @@ Server *server_next(const Server *s) {
         return s->next;
 }
 
+bool server_is_idle(const Server *s) {
+        return s->n_conns == 0;
+}
+
 void server_stop(Server *s) {
         s->listen = sd_event_source_disable_unref(s->listen);
 }

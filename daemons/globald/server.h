@@ -42,6 +42,8 @@ const char *request_header(const Request *q, const char *key);
 int server_new(Globald *g, int fd, bool machines, Server **ret);
 Server *server_free(Server *s);
 Server *server_next(const Server *s);
+/* Nobody is connected. */
+bool server_is_idle(const Server *s);
 void server_stop(Server *s);
 
 /* methods.c: takes the request. */
