@@ -33,6 +33,7 @@
 #define DEAD_MESSAGE_ID "5a8e0c1f7d4b4f0c9b3e6d2a1c7f8e94"
 
 struct Target {
+        Globald *globald;
         Target *next;
         char *app, *function;
         double window;
@@ -75,6 +76,7 @@ static Target *target_get(Globald *g, const char *app, const char *function) {
         t = calloc(1, sizeof(Target));
         if (!t)
                 return NULL;
+        t->globald = g;
         t->app = strdup(app);
         t->function = strdup(function);
         t->next_due = USEC_INFINITY;
@@ -547,10 +549,9 @@ void dispatch_deliver(Globald *g, const LogEvent *e) {
 /* ---- what waits ---- */
 
 static void on_backlog(int error, const LogBacklog *list, size_t n, void *userdata) {
-        Globald *g = ((void **) userdata)[0];
-        Target *t = ((void **) userdata)[1];
+        Target *t = userdata;
+        Globald *g = t->globald;
 
-        free(userdata);
         t->asking = false;
         if (error < 0)
                 t->next_due = globald_now(g) + USEC_PER_SEC; /* then again */
@@ -561,23 +562,14 @@ static void on_backlog(int error, const LogBacklog *list, size_t n, void *userda
 }
 
 static void target_ask(Globald *g, Target *t) {
-        void **pair = calloc(2, sizeof(void *));
-
         t->next_due = globald_now(g) + USEC_PER_SEC;
-        if (!pair)
-                return;
-        pair[0] = g;
-        pair[1] = t;
-        t->asking = g->engine->backlog(g->log, t->app, t->function, on_backlog, pair) >= 0;
-        if (!t->asking)
-                free(pair);
+        t->asking = g->engine->backlog(g->log, t->app, t->function, on_backlog, t) >= 0;
 }
 
 static void on_taken(int error, LogEvent *events, size_t n, void *userdata) {
-        Globald *g = ((void **) userdata)[0];
-        Target *t = ((void **) userdata)[1];
+        Target *t = userdata;
+        Globald *g = t->globald;
 
-        free(userdata);
         t->taking = false;
         for (size_t i = 0; error >= 0 && i < n; i++) {
                 in_flight_add(g, t, events[i].size);
@@ -592,20 +584,11 @@ static void on_taken(int error, LogEvent *events, size_t n, void *userdata) {
 }
 
 static void target_take(Globald *g, Target *t, unsigned room, uint64_t now) {
-        void **pair = calloc(2, sizeof(void *));
         uint64_t bytes = usec_sub(g->settings.in_flight_memory_max, g->in_flight_bytes);
 
-        if (!pair) {
+        t->taking = g->engine->take(g->log, t->app, t->function, room, bytes, now, on_taken, t) >= 0;
+        if (!t->taking)
                 arm(g, now + USEC_PER_SEC);
-                return;
-        }
-        pair[0] = g;
-        pair[1] = t;
-        t->taking = g->engine->take(g->log, t->app, t->function, room, bytes, now, on_taken, pair) >= 0;
-        if (!t->taking) {
-                free(pair);
-                arm(g, now + USEC_PER_SEC);
-        }
 }
 
 /* Takes what is due and has room, or sees to it that this is done in time. */

@@ -317,6 +317,7 @@ static bool read_ids(Asked *a) {
         json_object *ids, *all;
         size_t n;
 
+        a->filter.limit = 0; /* all that it picks */
         if (!json_object_object_get_ex(a->object, "ids", &ids)) {
                 if (a->filter.app || (json_object_object_get_ex(a->object, "all", &all) && json_object_get_boolean(all)))
                         return true;
