@@ -476,10 +476,9 @@ class FullDisk(Rig):
     def test_full(self):
         """What is refused says so, what was under way ends, and space is used again."""
         slow = self.send('demo/delay', b'1000')
-        with open(f'{self.dir}/state/filler', 'wb') as f, self.assertRaises(OSError):
+        with open(f'{self.dir}/state/filler', 'wb', buffering=0) as f, self.assertRaises(OSError):
             while True:
                 f.write(b'x' * 4096)
-                f.flush()
         self.assertIn('full', self.refused('Unavailable', 'Send', 'demo/echo', b'x' * 200000))
         time.sleep(1.5)
         os.unlink(f'{self.dir}/state/filler')
