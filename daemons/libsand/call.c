@@ -17,7 +17,6 @@ static int note_error(sand_context *c, const char *error, const char *message) {
 }
 
 int context_start(sand_context *c, const ContextCall *call, uint32_t *ret_serial) {
-        static const char *const members[] = { [CONTEXT_CALL] = "Invoke", [CONTEXT_SEND] = "Send", [CONTEXT_EMIT] = "Emit" };
         const char *traceparent = sand_header(c, "traceparent");
         const char *headers[] = { "traceparent", traceparent };
         uint64_t deadline = c->deadline;
@@ -35,7 +34,7 @@ int context_start(sand_context *c, const ContextCall *call, uint32_t *ret_serial
 
         if (memfd < 0)
                 memfd = context_origin(c, call->data, call->size);
-        wire_call(c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, members[call->kind],
+        wire_call(c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, call->send ? "Send" : "Invoke",
                   SAND_INVOKE_FULL_SIGNATURE, memfd >= 0 ? 1 : wire_payload_fds(call->size));
         wire_put_string(&out, call->target);
         wire_put_string(&out, ""); /* the execution is inherited */
@@ -222,10 +221,9 @@ int context_call(sand_context *c, const char *target, const char *content_type, 
         return call_and_wait(c, &call, ret);
 }
 
-int context_send(sand_context *c, ContextKind kind, const char *target, const char *content_type, const void *data,
-                 size_t size) {
+int context_send(sand_context *c, const char *target, const char *content_type, const void *data, size_t size) {
         const ContextCall call = {
-                .kind = kind,
+                .send = true,
                 .target = target,
                 .content_type = content_type,
                 .data = data,
@@ -234,15 +232,7 @@ int context_send(sand_context *c, ContextKind kind, const char *target, const ch
                 .timeout_usec = UINT64_MAX,
         };
 
-        sand_result *result = NULL;
-        int r;
-
-        *c->sent = 0;
-        r = call_and_wait(c, &call, &result);
-        if (r >= 0 && strlen(result->content_type) < sizeof(c->sent)) /* of Send and Emit it is the id */
-                (void) strcpy(c->sent, result->content_type);
-        sand_result_free(result);
-        return r;
+        return call_and_wait(c, &call, NULL);
 }
 
 int sand_call(sand_context *c, const char *target, const void *data, size_t size, sand_result **ret) {
@@ -250,15 +240,7 @@ int sand_call(sand_context *c, const char *target, const void *data, size_t size
 }
 
 int sand_send(sand_context *c, const char *target, const void *data, size_t size) {
-        return context_send(c, CONTEXT_SEND, target, NULL, data, size);
-}
-
-int sand_emit(sand_context *c, const char *topic, const void *data, size_t size) {
-        return context_send(c, CONTEXT_EMIT, topic, NULL, data, size);
-}
-
-const char *sand_sent_id(const sand_context *c) {
-        return c->sent;
+        return context_send(c, target, NULL, data, size);
 }
 
 const void *sand_result_data(const sand_result *result) {

@@ -28,7 +28,6 @@ struct sand_context {
         char *kind, *error, *message, *cause;
 
         char *last_error;
-        char sent[SAND_ID_LENGTH + 1]; /* the last event's that was sent */
         uint64_t children_usec;     /* CPU time of the children of earlier events */
 };
 

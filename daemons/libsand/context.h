@@ -17,13 +17,7 @@ int context_fail_as(sand_context *context, const char *sand_error, const char *m
  * bound of its own (relative microseconds; UINT64_MAX: the event's deadline only). */
 int context_call(sand_context *context, const char *target, const char *content_type,
                  const void *data, size_t size, uint64_t timeout_usec, sand_result **ret);
-typedef enum ContextKind {
-        CONTEXT_CALL, /* sand_call() */
-        CONTEXT_SEND, /* sand_send() */
-        CONTEXT_EMIT, /* sand_emit(): the target is a topic */
-} ContextKind;
-
-int context_send(sand_context *context, ContextKind kind, const char *target, const char *content_type,
+int context_send(sand_context *context, const char *target, const char *content_type,
                  const void *data, size_t size);
 const char *sand_result_cause(const sand_result *result); /* "" when there is none */
 /* The vocabulary's name of a failed call ("FunctionFailed", "Busy"), NULL of a successful one. */
@@ -39,7 +33,7 @@ size_t context_headers(const sand_context *context, const char *const **ret);
  * result of the reply (or error) with that serial, which it takes over. Either returns a negative errno;
  * context_result() also -EREMOTEIO with *ret, as sand_call() does. */
 typedef struct ContextCall {
-        ContextKind kind;
+        bool send;                 /* sand_send(), not sand_call() */
         const char *target, *content_type;
         const void *data;
         size_t size;

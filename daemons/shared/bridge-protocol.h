@@ -11,13 +11,9 @@
 #define BRIDGE_VERSION 1U
 #define BRIDGE_CONNECTIONS_MAX 16U
 
-#define BRIDGE_CALL 0U
-#define BRIDGE_SEND 1U
-#define BRIDGE_EMIT 2U /* the target is a topic */
-
 typedef struct BridgeRequest {
         uint32_t version;
-        uint32_t kind;          /* BRIDGE_CALL ... */
+        uint32_t send;          /* 1: Send, 0: Invoke */
         uint64_t timeout_usec;  /* UINT64_MAX: none but the event's deadline */
         char target[256];
         char content_type[260];

@@ -12,7 +12,6 @@
 #include "peer.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -755,7 +754,7 @@ static size_t text_size(const char *s) {
 
 /* A call with a copy of all that it says. */
 static int call_new(const PeerRequest *q, PeerCall **ret) {
-        bool large = q->memfd || q->size >= SAND_MEMFD_THRESHOLD;
+        bool large = q->size >= SAND_MEMFD_THRESHOLD;
         size_t size = text_size(q->path) + text_size(q->interface) + text_size(q->member) + text_size(q->target) +
                       text_size(q->execution) + text_size(q->content_type) + (large ? 0 : q->size);
         size_t n = 0;
@@ -773,10 +772,10 @@ static int call_new(const PeerRequest *q, PeerCall **ret) {
                 .headers = n > 0 ? calloc(n, sizeof(char *)) : NULL,
                 .data = c->text,
                 .size = q->size,
-                .memfd = q->memfd ? fcntl(*q->memfd, F_DUPFD_CLOEXEC, 3) : large ? wire_memfd_new(q->data, q->size) : -EBADF,
+                .memfd = large ? wire_memfd_new(q->data, q->size) : -EBADF,
         };
         if ((n > 0 && !c->headers) || (large && c->memfd < 0)) {
-                int r = q->memfd && c->memfd < 0 ? -EMFILE : large && c->memfd < 0 ? c->memfd : -ENOMEM;
+                int r = large && c->memfd < 0 ? c->memfd : -ENOMEM;
                 call_free(c);
                 return r;
         }

@@ -48,7 +48,6 @@ typedef struct PeerRequest {
         uint64_t timeout_usec;                         /* after which the call is given up here; not 0 */
         const void *data;                              /* copied into the message */
         size_t size;
-        const int *memfd;                              /* a sealed memfd with `size` bytes in place of the data; borrowed; NULL: none */
 } PeerRequest;
 
 /* Queues a call. The handle is the peer's and valid until the handler has run. -ENOMEM, -EINVAL, or

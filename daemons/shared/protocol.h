@@ -18,12 +18,11 @@
  *
  * Invoke(s target, s execution, t deadline, s content_type, a{ss} headers, v payload)
  *        -> (s content_type, (ttt) usage, v payload)
- *   target        a function's name; from an instance also `app/function` of an application that allows it
+ *   target        a function's name, or `app/function` (refused until calls cross applications)
  *   execution     empty: the supervisor makes one. From an instance: ignored, it inherits its own
  *   content_type  of the payload; empty: not known
  *   headers       metadata of the event, keys in lower case; known: traceparent, caller, and SAND_HEADER_CGI
- * Send, from an instance, takes the same arguments and answers (s id) once the event is on disk; Emit likewise for a topic as
- *   target. (In developer's mode there is no disk: what is sent is queued in memory, and answered with its execution; no topics.)
+ * Send takes the same arguments and answers (s execution) once the event is queued.
  * Describe() -> (s json): application, version, functions with their limits.
  * Signal GoAway(): send nothing more on this connection, close it after the last reply.
  *
@@ -84,7 +83,7 @@
  *   "payload_base64", "payload_content_type", "headers".
  * Replay (root), Drop (root): payload {"ids": [...]} or {"app": NAME, "function": NAME} or {"all": true} -> {"events": 3}.
  *   A replayed event keeps its id, and has all its attempts again.
- * Compare: target is `app//source`; payload an array of keys -> an array of those that were never accepted of that source as
+ * Compare: target is a source; payload an array of keys -> an array of those that were never accepted of that source as
  *   idempotency keys with "sand-key-keep". Keys of the source that are not in the array are forgotten.
  * State (root) -> counters for people and machines.
  *
@@ -128,7 +127,6 @@
 #define SAND_INSTANCE_INTERFACE "org.sand.Instance1"
 #define SAND_HANDLE_FULL_SIGNATURE "sstsa{ss}v"
 
-#define SAND_ID_LENGTH 32 /* of an execution, an invocation, an event */
 #define SAND_CHANNEL_FD 3
 
 /* The variables of CGI/1.1, one NAME=value a line: the event's payload is a request's body, and what a program answers

@@ -77,7 +77,7 @@ static void method_invoke(Connection *c, WireMessage *m) {
         Failure failure;
         Event *e;
 
-        if (event_new(&c->caller, m, EVENT_CALL, &e, &failure) < 0)
+        if (event_new(&c->caller, m, false, &e, &failure) < 0)
                 (void) wire_reply_failure(&c->wire, m, &failure, NULL);
         else
                 supervisor_submit(c->supervisor, e);

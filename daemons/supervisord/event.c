@@ -81,16 +81,6 @@ static int refuse(Failure *ret, SandError kind, const char *message, int r) {
 
 DEFINE_POINTER_CLEANUP(Event *, event_free);
 
-/* How deep a call is nested that another application's function made. */
-static int event_read_depth(Event *e, Failure *ret_failure) {
-        for (char **h = e->headers; h && h[0]; h += 2)
-                if (streq(h[0], EVENT_HEADER_DEPTH))
-                        e->depth = (unsigned) MIN(strtoul(h[1], NULL, 10), (unsigned long) EVENT_DEPTH_MAX + 1);
-        if (e->depth > EVENT_DEPTH_MAX)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST, "calls are nested more than 32 deep", -ELOOP);
-        return 0;
-}
-
 /* What a nested call has of the event that made it. */
 static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
         int r = 0;
@@ -99,7 +89,7 @@ static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
         e->depth = parent->depth + 1;
         if (e->depth > EVENT_DEPTH_MAX)
                 return refuse(ret_failure, SAND_ERROR_BAD_REQUEST, "calls are nested more than 32 deep", -ELOOP);
-        if (e->kind == EVENT_CALL && parent->deadline > 0)
+        if (!e->oneway && parent->deadline > 0)
                 e->deadline = e->deadline > 0 ? MIN(e->deadline, parent->deadline) : parent->deadline;
         if (headers_have(e->headers, "traceparent"))
                 return 0;
@@ -116,6 +106,8 @@ static void caller_wait(Caller *c, Event *e) {
         bool waits = c->calls;
 
         e->caller = c;
+        if (e->oneway) /* acknowledged before anything else happens */
+                return;
         e->caller_next = c->calls;
         if (e->caller_next)
                 e->caller_next->caller_prev = e;
@@ -130,6 +122,8 @@ static Wire *caller_wake(Event *e) {
 
         if (!c)
                 return NULL;
+        if (e->oneway)
+                return c->wire;
         if (e->caller_prev)
                 e->caller_prev->caller_next = e->caller_next;
         else
@@ -165,12 +159,12 @@ static int refuse_payload(Failure *ret, int r) {
                       "malformed payload: expected a variant of ay, or of h with a sealed memfd", r);
 }
 
-static Event *event_allocate(EventKind kind) {
+static Event *event_allocate(bool oneway) {
         Event *e = calloc(1, sizeof(Event));
 
         if (e) {
                 e->payload = PAYLOAD_EMPTY;
-                e->kind = kind;
+                e->oneway = oneway;
                 e->accepted_usec = now_usec();
         }
         return e;
@@ -211,8 +205,8 @@ static int event_read_call(Event *e, const char **ret_execution, Failure *ret_fa
         return r < 0 ? refuse_payload(ret_failure, r) : 0;
 }
 
-int event_new(Caller *caller, WireMessage *call, EventKind kind, Event **ret, Failure *ret_failure) {
-        _cleanup_(event_freep) Event *e = event_allocate(kind);
+int event_new(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure) {
+        _cleanup_(event_freep) Event *e = event_allocate(oneway);
         const char *execution = "";
         int r;
 
@@ -223,8 +217,8 @@ int event_new(Caller *caller, WireMessage *call, EventKind kind, Event **ret, Fa
         r = event_read_call(e, &execution, ret_failure);
         if (r >= 0)
                 r = event_identify(e, caller->event ? NULL : execution, ret_failure);
-        if (r >= 0)
-                r = caller->event ? event_inherit(e, caller->event, ret_failure) : event_read_depth(e, ret_failure);
+        if (r >= 0 && caller->event)
+                r = event_inherit(e, caller->event, ret_failure);
         if (r < 0) {
                 *call = e->call; /* to be answered */
                 e->call = (WireMessage) {};
@@ -247,7 +241,7 @@ Event *event_free(Event *e) {
 }
 
 bool event_is_abandoned(const Event *e) {
-        return e->kind == EVENT_CALL && !e->caller;
+        return !e->oneway && !e->caller;
 }
 
 static void put_payload(WireWriter *out, const Payload *payload) {
@@ -278,17 +272,17 @@ int event_hand_over(const Event *e, Wire *wire, uint64_t deadline, uint32_t *ret
         return r;
 }
 
-void event_acknowledge(Event *e, const char *id) {
+void event_acknowledge(Event *e) {
         WireWriter out;
         Wire *wire;
 
-        if (e->kind == EVENT_CALL)
+        if (!e->oneway)
                 return;
         wire = caller_wake(e);
         if (!wire || e->call.no_reply)
                 return;
         wire_reply(wire, &out, &e->call, "s", 0);
-        wire_put_string(&out, id);
+        wire_put_string(&out, e->execution);
         (void) wire_send(wire, &out);
 }
 
@@ -315,7 +309,7 @@ void event_forward(Event *e, const char *content_type, const Usage *usage, const
         Wire *wire = caller_wake(e);
         int r;
 
-        if (!wire || e->kind != EVENT_CALL || e->call.no_reply)
+        if (!wire || e->oneway || e->call.no_reply)
                 return;
         r = forward(e, wire, content_type, usage, payload);
         if (r < 0 && r != -ENOTCONN && r != -ECONNRESET && r != -EPIPE)

@@ -17,15 +17,6 @@
 /* Calls inside calls: a function that calls itself without end is stopped here. */
 #define EVENT_DEPTH_MAX 32U
 
-/* Which may come with a call from outside: how deep it is nested already. */
-#define EVENT_HEADER_DEPTH "depth"
-
-typedef enum EventKind {
-        EVENT_CALL, /* Invoke: the caller waits for the result */
-        EVENT_SEND, /* Send: for the event to be queued, or on disk */
-        EVENT_EMIT, /* Emit: likewise; its target is a topic */
-} EventKind;
-
 typedef struct Event Event;
 typedef struct Caller Caller;
 
@@ -51,13 +42,12 @@ struct Event {
         Caller *caller;          /* NULL: answered, or the caller is gone */
         Event *caller_prev, *caller_next;
         unsigned depth;
-        EventKind kind;
-        struct Supervisor *supervisor; /* of one on its way upstream */
+        bool oneway;             /* Send: nobody waits for the result */
 };
 
-/* Reads an Invoke, Send or Emit and takes the message over; on failure it stays the caller's, to be answered, and
+/* Reads an Invoke or Send and takes the message over; on failure it stays the caller's, to be answered, and
  * *ret_failure says with what. The event that `caller` handles gives its execution, deadline and trace. */
-int event_new(Caller *caller, WireMessage *call, EventKind kind, Event **ret, Failure *ret_failure);
+int event_new(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failure *ret_failure);
 Event *event_free(Event *e);
 
 /* The caller waits for no answer any more: its event is over. */
@@ -69,8 +59,8 @@ int event_hand_over(const Event *e, Wire *wire, uint64_t deadline, uint32_t *ret
 /* Nobody waits for the answer any more. */
 bool event_is_abandoned(const Event *e);
 
-/* Tells the caller of a Send or Emit that the event is queued, or kept under that id. */
-void event_acknowledge(Event *e, const char *id);
+/* Tells the caller of a Send that the event is queued. */
+void event_acknowledge(Event *e);
 /* Answers the caller; a caller that is gone is no error. `usage` may be NULL. */
 void event_fail(Event *e, const Failure *failure, const Usage *usage);
 void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload);

@@ -226,7 +226,7 @@ void function_submit(Function *f, Event *e) {
         f->arrivals++;
         f->arrival_usec = e->accepted_usec;
         f->peak = MAX(f->peak, f->n_queued + f->running);
-        event_acknowledge(e, e->execution);
+        event_acknowledge(e);
         function_dispatch(f);
 }
 

@@ -87,11 +87,11 @@ static void on_ready(Instance *i) {
         }
 }
 
-static void on_invoke(Instance *i, WireMessage *m, EventKind kind) {
+static void on_invoke(Instance *i, WireMessage *m, bool oneway) {
         Failure failure;
         Event *e;
 
-        if (event_new(&i->caller, m, kind, &e, &failure) < 0)
+        if (event_new(&i->caller, m, oneway, &e, &failure) < 0)
                 (void) wire_reply_failure(&i->wire, m, &failure, NULL);
         else
                 supervisor_submit(supervisor_of(i), e);
@@ -105,11 +105,9 @@ static void on_message(Instance *i, WireMessage *m) {
         if (i->handle != 0 && (m->type == WIRE_REPLY || m->type == WIRE_ERROR) && m->reply_serial == i->handle)
                 on_result(i, m);
         else if (call && streq(m->member, "Invoke"))
-                on_invoke(i, m, EVENT_CALL);
+                on_invoke(i, m, false);
         else if (call && streq(m->member, "Send"))
-                on_invoke(i, m, EVENT_SEND);
-        else if (call && streq(m->member, "Emit"))
-                on_invoke(i, m, EVENT_EMIT);
+                on_invoke(i, m, true);
         else if (m->type == WIRE_SIGNAL && streq(m->interface, SAND_INSTANCE_INTERFACE) && streq(m->member, "Ready"))
                 on_ready(i);
         else

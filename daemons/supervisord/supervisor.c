@@ -13,7 +13,6 @@
 #include "log.h"
 #include "protocol.h"
 #include "text.h"
-#include "upstream.h"
 
 /* After an answer the caller runs first; then what it left behind is put away, but not in the middle of the next event
  * if that is over soon: forks take the supervisor's time. */
@@ -47,10 +46,6 @@ static int timer_new(Supervisor *s, sd_event_time_handler_t handler, int64_t pri
 static void timer_at(sd_event_source *source, uint64_t usec) {
         (void) sd_event_source_set_time(source, usec);
         (void) sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
-static bool supervisor_is_busy(const Supervisor *s) {
-        return s->n_running + s->n_queued + s->n_upstream > 0;
 }
 
 static void after_turn(void *userdata) {
@@ -120,7 +115,6 @@ Supervisor *supervisor_free(Supervisor *s) {
         sd_event_source_disable_unref(s->idle);
         sd_event_source_disable_unref(s->stop);
         sd_event_source_disable_unref(s->silent);
-        upstream_free(s);
         version_unref(s->version);
         sandbox_done(&s->sandbox);
         credentials_done(&s->credentials);
@@ -335,28 +329,12 @@ void supervisor_notify_status(Supervisor *s) {
                                   n == 1 ? "" : "s");
 }
 
-/* Whether the event leaves the application: what is to be kept does, and what is for others. */
-static bool goes_upstream(Supervisor *s, Event *e) {
-        const char *rest = startswith(e->target, s->app);
-
-        if (e->kind != EVENT_EMIT && rest && *rest == '/') /* its own name */
-                e->target = rest + 1;
-        if (s->run_dir)
-                return false;
-        return e->kind != EVENT_CALL || (e->caller && e->caller->event && strchr(e->target, '/'));
-}
-
 void supervisor_submit(Supervisor *s, Event *e) {
-        Function *f;
+        Function *f = supervisor_find(s, e->target);
         Failure failure;
 
         supervisor_note_activity(s);
         s->n_events++;
-        if (goes_upstream(s, e)) {
-                upstream_submit(s, e);
-                return;
-        }
-        f = e->kind == EVENT_EMIT ? NULL : supervisor_find(s, e->target);
         if (f && f->spec) {
                 function_submit(f, e);
                 return;
@@ -364,14 +342,9 @@ void supervisor_submit(Supervisor *s, Event *e) {
         if (!s->version)
                 failure = (Failure) { .kind = SAND_ERROR_UNAVAILABLE,
                                       .message = "no version of the application is deployed" };
-        else if (e->kind == EVENT_EMIT)
-                failure = (Failure) { .kind = SAND_ERROR_UNAVAILABLE,
-                                      .message = "topics need the event log, which is not there where an application is run from its "
-                                                 "folder" };
         else if (strchr(e->target, '/'))
                 failure = (Failure) { .kind = SAND_ERROR_NOT_FOUND,
-                                      .message = s->run_dir ? "other applications cannot be called where one is run from its folder"
-                                                            : "calls to other applications are for functions" };
+                                      .message = "calls to other applications are not served by this version of SAND" };
         else
                 failure = (Failure) { .kind = SAND_ERROR_NOT_FOUND, .message = "the application has no such function" };
         s->n_failed++;
@@ -466,7 +439,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
 
         if (idle == USEC_INFINITY)
                 return 0;
-        if (supervisor_is_busy(s) || s->prepare)
+        if (s->n_running + s->n_queued > 0 || s->prepare)
                 supervisor_note_activity(s);
         at = usec_add(s->active_usec, idle);
         if (at > now_usec())
@@ -484,7 +457,7 @@ static int on_stop_timeout(sd_event_source *source, uint64_t usec, void *userdat
         Supervisor *s = userdata;
 
         s->stop = sd_event_source_disable_unref(s->stop);
-        if (supervisor_is_busy(s)) { /* they have their own deadlines */
+        if (s->n_running + s->n_queued > 0) { /* they have their own deadlines */
                 (void) sd_event_add_time_relative(s->event, &s->stop, CLOCK_MONOTONIC, GO_AWAY_USEC, 0,
                                                   on_stop_timeout, s);
                 return 0;
@@ -532,7 +505,7 @@ static bool connections_are_done(const Supervisor *s) {
 }
 
 void supervisor_check_stop(Supervisor *s) {
-        if (s->stopping && !supervisor_is_busy(s) && connections_are_done(s))
+        if (s->stopping && s->n_running + s->n_queued == 0 && connections_are_done(s))
                 (void) sd_event_exit(s->event, 0);
 }
 

@@ -76,9 +76,6 @@ struct Supervisor {
         uint64_t deadline_at;
 
         uint64_t started_usec, active_usec;
-        struct Peer *upstream; /* to globald; NULL: not needed yet */
-        unsigned n_upstream;   /* events on their way there, or that wait for an answer from there */
-
         uint64_t n_events, n_failed;
         uint64_t receipts_second; /* a bounded sample: of this second ... */
         unsigned receipts_taken;  /* ... so many were written */

@@ -154,7 +154,7 @@ static int serve_request(BridgeConnection *connection, sand_context *context) {
                 r = wire_memfd_check(memfd, &size);
         if (r >= 0) {
                 const ContextCall call = {
-                        .kind = request.kind == BRIDGE_SEND ? CONTEXT_SEND : request.kind == BRIDGE_EMIT ? CONTEXT_EMIT : CONTEXT_CALL,
+                        .send = request.send != 0,
                         .target = request.target,
                         .content_type = request.content_type,
                         .size = size,

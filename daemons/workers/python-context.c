@@ -173,7 +173,7 @@ typedef struct Call {
         const char *target, *content_type, *data;
         size_t size;
         uint64_t timeout_usec;
-        ContextKind kind;
+        bool send;
 } Call;
 
 static int run_call(PyObject *self, const Call *call, sand_result **ret) {
@@ -186,8 +186,8 @@ static int run_call(PyObject *self, const Call *call, sand_result **ret) {
         context = ((ContextObject *) self)->context;
         if (!context)
                 r = -EPIPE;
-        else if (call->kind != CONTEXT_CALL)
-                r = context_send(context, call->kind, call->target, call->content_type, call->data, call->size);
+        else if (call->send)
+                r = context_send(context, call->target, call->content_type, call->data, call->size);
         else
                 r = context_call(context, call->target, call->content_type, call->data, call->size,
                                  call->timeout_usec, ret);
@@ -248,12 +248,16 @@ static PyObject *context_object_call(PyObject *self, PyObject *args, PyObject *n
         return value;
 }
 
-static PyObject *leave(PyObject *self, Call call, PyObject *payload) {
-        sand_context *context = get(self);
-        PyObject *owner = NULL;
+static PyObject *context_object_send(PyObject *self, PyObject *args, PyObject *named) {
+        static char *names[] = { "target", "payload", NULL };
+        PyObject *payload = NULL, *owner = NULL;
+        Call call = { .send = true };
+        sand_context *context;
         int r;
 
-        if (!context || encode_payload(payload, &call, &owner) < 0)
+        context = get(self);
+        if (!context || !PyArg_ParseTupleAndKeywords(args, named, "s|O:send", names, &call.target, &payload) ||
+            encode_payload(payload, &call, &owner) < 0)
                 return NULL;
         r = run_call(self, &call, NULL);
         Py_XDECREF(owner);
@@ -265,42 +269,19 @@ static PyObject *leave(PyObject *self, Call call, PyObject *payload) {
                 raise_call_error(r, call.target, NULL);
                 return NULL;
         }
-        return PyUnicode_FromString(sand_sent_id(context));
-}
-
-static PyObject *context_object_send(PyObject *self, PyObject *args, PyObject *named) {
-        static char *names[] = { "target", "payload", NULL };
-        Call call = { .kind = CONTEXT_SEND };
-        PyObject *payload = NULL;
-
-        if (!PyArg_ParseTupleAndKeywords(args, named, "s|O:send", names, &call.target, &payload))
-                return NULL;
-        return leave(self, call, payload);
-}
-
-static PyObject *context_object_emit(PyObject *self, PyObject *args, PyObject *named) {
-        static char *names[] = { "topic", "payload", NULL };
-        Call call = { .kind = CONTEXT_EMIT };
-        PyObject *payload = NULL;
-
-        if (!PyArg_ParseTupleAndKeywords(args, named, "s|O:emit", names, &call.target, &payload))
-                return NULL;
-        return leave(self, call, payload);
+        Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
         { "get_remaining_time_in_millis", remaining_time, METH_NOARGS,
           "Milliseconds until the event's deadline, at which the process is killed." },
         { "call", (PyCFunction) (void *) context_object_call, METH_VARARGS | METH_KEYWORDS,
-          "call(target, payload={}, timeout=None)\n\nCalls another function, \"app/function\" of another application, and returns its "
+          "call(target, payload={}, timeout=None)\n\nCalls another function of the application and returns its "
           "result. bytes travel as they are, everything else as JSON. `timeout` is in seconds. Raises "
           "sand.FunctionError." },
         { "send", (PyCFunction) (void *) context_object_send, METH_VARARGS | METH_KEYWORDS,
-          "send(target, payload={})\n\nLeaves an event for another function, which is kept on disk and tried until it "
-          "succeeds or is a dead letter. Returns its id. Raises sand.FunctionError if it is refused." },
-        { "emit", (PyCFunction) (void *) context_object_emit, METH_VARARGS | METH_KEYWORDS,
-          "emit(topic, payload={})\n\nLeaves an event for each function whose trigger matches the topic. Returns the first "
-          "one's id. Raises sand.FunctionError if it is refused." },
+          "send(target, payload={})\n\nQueues an event for another function of the application, in memory. "
+          "Raises sand.FunctionError if it is refused." },
         {}
 };
 

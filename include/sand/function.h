@@ -51,24 +51,15 @@ int sand_reply_content_type(sand_context *context, const char *content_type);
 int sand_fail(sand_context *context, const char *error, const char *format, ...)
         __attribute__((__format__(__printf__, 3, 4)));
 
-/* Calls another function of the application, or `app/function` of one that allows it, and waits for its result. The callee's time is bounded by this
+/* Calls another function of the application and waits for its result. The callee's time is bounded by this
  * event's deadline. On success 0 and *ret, to be freed with sand_result_free(). When the callee failed:
  * -EREMOTEIO, and *ret describes the failure. Also -EMSGSIZE, -ENOMEM, -EPIPE (supervisor gone). */
 int sand_call(sand_context *context, const char *target, const void *data, size_t size,
               sand_result **ret);
 
-/* Leaves an event for another function, or for `app/function` of an application that allows it, and does not wait for its
- * result. 0 once it is on disk: from then on it is delivered at least once, and tried again as the callee's "retry" says; in no
- * particular order. -EREMOTEIO when it was refused; then sand_last_error() says why. (An application that is run from its
- * folder has no disk to keep it on: there it is queued in memory.) */
+/* Queues an event for another function and does not wait for it. 0 once it is queued. -EREMOTEIO when it was
+ * refused; then sand_last_error() says why. The event is kept in memory only: it is lost with the machine. */
 int sand_send(sand_context *context, const char *target, const void *data, size_t size);
-
-/* The same for every function whose trigger matches `topic` ("orders.paid"), of this application and of those that allow it;
- * each gets a CloudEvent of its own, whose `data` is the payload. That there is none is no error. */
-int sand_emit(sand_context *context, const char *topic, const void *data, size_t size);
-
-/* The id of the event that the last sand_send() or sand_emit() left, 32 hex digits; "": none. Valid until the next one. */
-const char *sand_sent_id(const sand_context *context);
 
 const void *sand_result_data(const sand_result *result);   /* never NULL; not terminated */
 size_t sand_result_size(const sand_result *result);

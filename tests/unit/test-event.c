@@ -145,22 +145,22 @@ static WireMessage nested_fd(Pair *p, int fd) {
         return nested_end(p, &out);
 }
 
-static Event *accept_from(Caller *caller, WireMessage m, EventKind kind) {
+static Event *accept_from(Caller *caller, WireMessage m, bool oneway) {
         Failure failure = {};
         Event *e = NULL;
 
-        if (event_new(caller, &m, kind, &e, &failure) < 0)
+        if (event_new(caller, &m, oneway, &e, &failure) < 0)
                 fail_msg("refused: %s", failure.message);
         assert_null(m.buffer);
         return e;
 }
 
-static Event *accept_nested(Pair *p, WireMessage m, EventKind kind) {
-        return accept_from(&p->caller, m, kind);
+static Event *accept_nested(Pair *p, WireMessage m, bool oneway) {
+        return accept_from(&p->caller, m, oneway);
 }
 
 static Event *accept_outside(Pair *p, WireMessage m) {
-        return accept_from(&p->outside, m, EVENT_CALL);
+        return accept_from(&p->outside, m, false);
 }
 
 /* It has begun to wait for nothing, and the message is there to be answered. */
@@ -169,7 +169,7 @@ static void refuse_from(Pair *p, Caller *caller, WireMessage m, SandError kind, 
         Failure failure = {};
         Event *e = NULL;
 
-        assert_true(event_new(caller, &m, EVENT_CALL, &e, &failure) < 0);
+        assert_true(event_new(caller, &m, false, &e, &failure) < 0);
         expect_refusal(e, &failure, kind, message);
         assert_non_null(m.buffer);
         assert_null(caller->calls);
@@ -202,7 +202,7 @@ static void test_whole(void **state) {
         assert_true(e->payload.fd < 0);
         assert_true(e->accepted_usec >= before && e->accepted_usec <= now_usec());
         assert_int_equal(e->depth, 0);
-        assert_int_equal(e->kind, EVENT_CALL);
+        assert_false(e->oneway);
         assert_ptr_equal(e->caller, &p->outside);
         assert_ptr_equal(p->outside.calls, e);
 }
@@ -259,21 +259,20 @@ static void test_nested_calls_inherit(void **state) {
 static void test_nested_deadlines_only_shrink(void **state) {
         static const struct {
                 uint64_t own, parents;
-                EventKind kind;
+                bool oneway;
                 uint64_t expected;
         } rows[] = {
-                { 0, 1000, EVENT_CALL, 1000 }, { 500, 1000, EVENT_CALL, 500 }, { 2000, 1000, EVENT_CALL, 1000 },
-                { 500, 0, EVENT_CALL, 500 },   { 0, 0, EVENT_CALL, 0 },
+                { 0, 1000, false, 1000 },  { 500, 1000, false, 500 }, { 2000, 1000, false, 1000 }, { 500, 0, false, 500 },
+                { 0, 0, false, 0 },
                 /* Nobody waits for what was sent: its time is its own. */
-                { 0, 1000, EVENT_SEND, 0 },    { 2000, 1000, EVENT_SEND, 2000 },
-                { 0, 1000, EVENT_EMIT, 0 },
+                { 0, 1000, true, 0 },      { 2000, 1000, true, 2000 },
         };
         Pair *p = *state;
 
         for (unsigned i = 0; i < ELEMENTSOF(rows); i++) {
                 Event *e;
                 p->parent.deadline = rows[i].parents;
-                e = accept_nested(p, nested(p, &(Arguments) { .deadline = rows[i].own }), rows[i].kind);
+                e = accept_nested(p, nested(p, &(Arguments) { .deadline = rows[i].own }), rows[i].oneway);
                 assert_int_equal(e->deadline, rows[i].expected);
                 event_free(e);
         }
@@ -293,7 +292,7 @@ static void test_nesting_ends(void **state) {
         Event *e;
 
         p->parent.depth = EVENT_DEPTH_MAX - 1;
-        e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+        e = accept_nested(p, nested(p, &(Arguments) {}), false);
         assert_int_equal(e->depth, EVENT_DEPTH_MAX);
         event_free(e);
         p->parent.depth = EVENT_DEPTH_MAX;
@@ -344,12 +343,12 @@ static void test_headers_are_bounded(void **state) {
         Event *e;
 
         p->caller.event = NULL;
-        e = accept_nested(p, nested_headers(p, EVENT_HEADERS_MAX, 1), EVENT_CALL);
+        e = accept_nested(p, nested_headers(p, EVENT_HEADERS_MAX, 1), false);
         assert_int_equal(strv_length(e->headers), 2 * EVENT_HEADERS_MAX);
         event_free(e);
         refuse_nested(p, nested_headers(p, EVENT_HEADERS_MAX + 1, 1), SAND_ERROR_BAD_REQUEST, headers_message);
 
-        e = accept_nested(p, nested_headers(p, 1, EVENT_HEADERS_BYTES_MAX - strlen("key")), EVENT_CALL);
+        e = accept_nested(p, nested_headers(p, 1, EVENT_HEADERS_BYTES_MAX - strlen("key")), false);
         event_free(e);
         refuse_nested(p, nested_headers(p, 1, EVENT_HEADERS_BYTES_MAX - strlen("key") + 1), SAND_ERROR_BAD_REQUEST,
                       headers_message);
@@ -394,7 +393,7 @@ static void test_payloads_are_checked(void **state) {
 static void test_memfds_are_taken(void **state) {
         int fd = memfd_of(SAND_PAYLOAD_HARD_MAX, ALL_SEALS);
         Pair *p = *state;
-        _cleanup_(event_freep) Event *e = accept_nested(p, nested_fd(p, fd), EVENT_CALL);
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested_fd(p, fd), false);
 
         assert_int_equal(e->payload.size, SAND_PAYLOAD_HARD_MAX);
         assert_true(e->payload.fd >= 0 && e->payload.fd != fd);
@@ -445,7 +444,7 @@ static void test_failures_are_told(void **state) {
 
         event_fail(e, &failure, &(Usage) { 7, 8, 9 });
         expect_failure(p, "org.sand.Error.FunctionFailed", "no", "ValueError", "a stack", 7);
-        inner = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+        inner = accept_nested(p, nested(p, &(Arguments) {}), false);
         event_fail(inner, &failure, &(Usage) { 6, 8, 9 });
         expect_failure(p, "org.sand.Error.FunctionFailed", "no", "ValueError", "a stack", 6);
 }
@@ -499,7 +498,7 @@ static void test_results_are_forwarded(void **state) {
         Pair *p = *state;
 
         for (unsigned i = 0; i < ELEMENTSOF(results); i++) {
-                _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+                _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), false);
 
                 event_forward(e, "text/plain", &(Usage) { 1, 2, 3 }, results + i);
                 expect_result(p, i == 1 ? "sealed" : results[i].data, results[i].size, i > 0);
@@ -512,7 +511,7 @@ static void test_results_that_cannot_pass(void **state) {
         _cleanup_(freep) char *type = calloc(1, WIRE_HEADER_MAX + 1);
         Payload result = PAYLOAD_EMPTY;
         Pair *p = *state;
-        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), false);
 
         memset(type, 't', WIRE_HEADER_MAX);
         result.data = "";
@@ -524,7 +523,7 @@ static void test_results_that_cannot_pass(void **state) {
 static void test_failures_that_cannot_pass(void **state) {
         _cleanup_(freep) char *text = calloc(1, WIRE_HEADER_MAX + 1);
         Pair *p = *state;
-        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), false);
 
         memset(text, 't', WIRE_HEADER_MAX);
         event_fail(e, &(Failure) { SAND_ERROR_FUNCTION_FAILED, "no", "ValueError", text }, &(Usage) { 7, 8, 9 });
@@ -534,14 +533,14 @@ static void test_failures_that_cannot_pass(void **state) {
 
 static void test_sends_are_answered_once(void **state) {
         Pair *p = *state;
-        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_SEND);
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), true);
         Payload result = PAYLOAD_EMPTY;
         const char *execution;
         WireMessage m;
         WireReader in;
 
-        event_acknowledge(e, e->execution);
-        event_acknowledge(e, e->execution);
+        event_acknowledge(e);
+        event_acknowledge(e);
         event_forward(e, "", &(Usage) {}, &result);
         event_fail(e, &(Failure) { .kind = SAND_ERROR_TIMEOUT, .message = "late" }, NULL);
 
@@ -554,26 +553,26 @@ static void test_sends_are_answered_once(void **state) {
         assert_string_equal(execution, EXECUTION);
         wire_message_done(&m);
         expect_nothing(p);
-        assert_int_equal(p->n_changed, 2); /* it waited */
+        assert_int_equal(p->n_changed, 0);
 }
 
 /* One that is never queued: its sender is told. */
 static void test_sends_can_fail(void **state) {
         Pair *p = *state;
-        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), EVENT_SEND);
+        _cleanup_(event_freep) Event *e = accept_nested(p, nested(p, &(Arguments) {}), true);
 
         event_fail(e, &(Failure) { .kind = SAND_ERROR_NOT_FOUND, .message = "none" }, NULL);
         expect_failure(p, "org.sand.Error.NotFound", "none", "NotFound", "", 0);
-        assert_int_equal(p->n_changed, 2); /* it waited */
+        assert_int_equal(p->n_changed, 0);
 }
 
 static void test_calls_are_not_acknowledged(void **state) {
         Pair *p = *state;
         _cleanup_(event_freep) Event *e = accept_outside(p, nested(p, &(Arguments) {}));
-        _cleanup_(event_freep) Event *inner = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+        _cleanup_(event_freep) Event *inner = accept_nested(p, nested(p, &(Arguments) {}), false);
 
-        event_acknowledge(e, e->execution);
-        event_acknowledge(inner, inner->execution);
+        event_acknowledge(e);
+        event_acknowledge(inner);
         expect_nothing(p);
         assert_ptr_equal(e->caller, &p->outside);
         assert_ptr_equal(inner->caller, &p->caller);
@@ -589,9 +588,9 @@ static void test_silence_is_kept(void **state) {
                 Event *e;
 
                 m.no_reply = true;
-                e = accept_nested(p, m, i == 0 ? EVENT_SEND : EVENT_CALL);
+                e = accept_nested(p, m, i == 0);
                 if (i == 0)
-                        event_acknowledge(e, e->execution);
+                        event_acknowledge(e);
                 else if (i == 1)
                         event_forward(e, "", &(Usage) {}, &result);
                 else
@@ -648,7 +647,7 @@ static void test_instances_get_memfds(void **state) {
         int fd = memfd_of(10, ALL_SEALS);
         Pair *p = *state;
         _cleanup_(event_freep) Event *outside = accept_outside(p, nested_fd(p, fd));
-        _cleanup_(event_freep) Event *inside = accept_nested(p, nested_fd(p, fd), EVENT_CALL);
+        _cleanup_(event_freep) Event *inside = accept_nested(p, nested_fd(p, fd), false);
         const Event *events[] = { outside, inside };
         uint32_t serial;
         WireMessage m;
@@ -686,7 +685,7 @@ static void test_waiting_is_told(void **state) {
 
         /* When the first call begins, not for the further ones. */
         for (unsigned i = 0; i < ELEMENTSOF(e); i++) {
-                e[i] = accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL);
+                e[i] = accept_nested(p, nested(p, &(Arguments) {}), false);
                 assert_int_equal(p->n_changed, 1);
                 assert_non_null(p->caller.calls);
         }
@@ -713,7 +712,7 @@ static void test_waiting_is_told(void **state) {
         expect_nothing(p);
 
         /* And again. */
-        event_free(accept_nested(p, nested(p, &(Arguments) {}), EVENT_CALL));
+        event_free(accept_nested(p, nested(p, &(Arguments) {}), false));
         assert_int_equal(p->n_changed, 4);
 }
 
@@ -725,8 +724,8 @@ static void test_answers_to_nobody(void **state) {
         Event *e[4];
 
         for (unsigned i = 0; i < ELEMENTSOF(e); i++)
-                e[i] = accept_nested(p, nested(p, &(Arguments) {}), i == 3 ? EVENT_SEND : EVENT_CALL);
-        event_acknowledge(e[3], e[3]->execution);
+                e[i] = accept_nested(p, nested(p, &(Arguments) {}), i == 3);
+        event_acknowledge(e[3]);
         wire_message_done(&(WireMessage[]) { receive_at(&p->theirs) }[0]);
         for (unsigned i = 0; i < ELEMENTSOF(e); i++)
                 assert_false(event_is_abandoned(e[i]));

@@ -169,7 +169,7 @@ static void hand_over(Fixture *f, WireMessage *ret) {
         assert_non_null(e);
         e->payload = PAYLOAD_EMPTY;
         e->payload.data = "";
-        e->kind = EVENT_SEND;
+        e->oneway = true;
         assert_int_equal(instance_handle(f->instance, e, USEC_INFINITY), 0);
         assert_int_equal(f->instance->state, INSTANCE_BUSY);
         assert_int_equal(wire_receive(&f->wire, now_usec() + LIMIT_USEC, ret), 1);
