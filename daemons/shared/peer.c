@@ -11,6 +11,7 @@
 
 #include "peer.h"
 
+#include <fcntl.h>
 #include <assert.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -754,9 +755,11 @@ static size_t text_size(const char *s) {
 
 /* A call with a copy of all that it says. */
 static int call_new(const PeerRequest *q, PeerCall **ret) {
-        bool large = q->size >= SAND_MEMFD_THRESHOLD;
+        const void *data = q->payload ? q->payload->data : q->data;
+        size_t data_size = q->payload ? q->payload->size : q->size;
+        bool passed = q->payload && q->payload->fd >= 0, large = passed || data_size >= SAND_MEMFD_THRESHOLD;
         size_t size = text_size(q->path) + text_size(q->interface) + text_size(q->member) + text_size(q->target) +
-                      text_size(q->execution) + text_size(q->content_type) + (large ? 0 : q->size);
+                      text_size(q->execution) + text_size(q->content_type) + (large ? 0 : data_size);
         size_t n = 0;
         PeerCall *c;
         char *room;
@@ -771,15 +774,19 @@ static int call_new(const PeerRequest *q, PeerCall **ret) {
                 .n_headers = n / 2,
                 .headers = n > 0 ? calloc(n, sizeof(char *)) : NULL,
                 .data = c->text,
-                .size = q->size,
-                .memfd = large ? wire_memfd_new(q->data, q->size) : -EBADF,
+                .size = data_size,
+                .memfd = -EBADF,
         };
+        if (passed)
+                c->memfd = fcntl(q->payload->fd, F_DUPFD_CLOEXEC, 3);
+        else if (large)
+                c->memfd = wire_memfd_new(data, data_size);
         if ((n > 0 && !c->headers) || (large && c->memfd < 0)) {
-                int r = large && c->memfd < 0 ? c->memfd : -ENOMEM;
+                int r = !large || c->memfd >= 0 ? -ENOMEM : passed ? -errno : c->memfd;
                 call_free(c);
                 return r;
         }
-        room = large || q->size == 0 ? c->text : mempcpy(c->text, q->data, q->size);
+        room = large || data_size == 0 ? c->text : mempcpy(c->text, data, data_size);
         c->path = q->path ? take_text(&room, q->path) : SAND_APP_PATH;
         c->interface = q->interface ? take_text(&room, q->interface) : SAND_APP_INTERFACE;
         c->member = q->member ? take_text(&room, q->member) : "Invoke";

@@ -48,6 +48,7 @@ typedef struct PeerRequest {
         uint64_t timeout_usec;                         /* after which the call is given up here; not 0 */
         const void *data;                              /* copied into the message */
         size_t size;
+        const Payload *payload;                        /* instead of both; a memfd goes on as it is */
 } PeerRequest;
 
 /* Queues a call. The handle is the peer's and valid until the handler has run. -ENOMEM, -EINVAL, or

@@ -13,16 +13,18 @@
  * resident memory in bytes. */
 
 /* The socket NAME.sock of a machine, offered by sand-supervisord to gatewayd, globald, sandctl, and
- * (Invoke and Send) to its own instances. EXTERNAL and ANONYMOUS are taken of whoever may connect; who has not
+ * (Invoke, Send and Emit) to its own instances. EXTERNAL and ANONYMOUS are taken of whoever may connect; who has not
  * authenticated after 25 s is disconnected. Peer, Introspectable and Properties of org.freedesktop.DBus are answered.
  *
  * Invoke(s target, s execution, t deadline, s content_type, a{ss} headers, v payload)
  *        -> (s content_type, (ttt) usage, v payload)
- *   target        a function's name, or `app/function` (refused until calls cross applications)
+ *   target        a function's name; from an instance also `app/function`, which goes by globald
  *   execution     empty: the supervisor makes one. From an instance: ignored, it inherits its own
  *   content_type  of the payload; empty: not known
  *   headers       metadata of the event, keys in lower case; known: traceparent, caller, and SAND_HEADER_CGI
- * Send takes the same arguments and answers (s execution) once the event is queued.
+ * Send, from an instance, takes the same arguments and answers (s execution) once globald has the event on disk; in
+ *   developer's mode, once it is queued in memory.
+ * Emit, from an instance: the same with a topic as the target, answers (s id). Unavailable in developer's mode.
  * Describe() -> (s json): application, version, functions with their limits.
  * Signal GoAway(): send nothing more on this connection, close it after the last reply.
  *
@@ -122,7 +124,7 @@
  * Supervisor's call: Handle(s execution, s invocation, t deadline, s content_type, a{ss} headers,
  *   v payload) -> (s content_type, (ttt) usage, v payload), or an error as above.
  * Then the instance waits: for the next Handle, or for end of file, at which it exits with 0.
- * While it handles an event it may call Invoke and Send of SAND_APP_INTERFACE. */
+ * While it handles an event it may call Invoke, Send and Emit of SAND_APP_INTERFACE. */
 #define SAND_INSTANCE_PATH "/org/sand/Instance1"
 #define SAND_INSTANCE_INTERFACE "org.sand.Instance1"
 #define SAND_HANDLE_FULL_SIGNATURE "sstsa{ss}v"
@@ -132,6 +134,9 @@
 /* The variables of CGI/1.1, one NAME=value a line: the event's payload is a request's body, and what a program answers
  * is a header and a body (gatewayd, workers/exec.c). */
 #define SAND_HEADER_CGI "cgi"
+
+/* How many calls an event is inside of, decimal: of what passes through globald, so that a loop over applications ends. */
+#define SAND_HEADER_DEPTH "depth"
 
 /* What an event's headers may be, keys and values together. */
 #define SAND_HEADERS_BYTES_MAX (64U * 1024U)

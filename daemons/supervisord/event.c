@@ -81,6 +81,10 @@ static int refuse(Failure *ret, SandError kind, const char *message, int r) {
 
 DEFINE_POINTER_CLEANUP(Event *, event_free);
 
+static int refuse_depth(Failure *ret) {
+        return refuse(ret, SAND_ERROR_BAD_REQUEST, "calls are nested more than 32 deep", -ELOOP);
+}
+
 /* What a nested call has of the event that made it. */
 static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
         int r = 0;
@@ -88,7 +92,7 @@ static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
         memcpy(e->execution, parent->execution, sizeof(e->execution));
         e->depth = parent->depth + 1;
         if (e->depth > EVENT_DEPTH_MAX)
-                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST, "calls are nested more than 32 deep", -ELOOP);
+                return refuse_depth(ret_failure);
         if (!e->oneway && parent->deadline > 0)
                 e->deadline = e->deadline > 0 ? MIN(e->deadline, parent->deadline) : parent->deadline;
         if (headers_have(e->headers, "traceparent"))
@@ -100,6 +104,22 @@ static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
                                 r = strv_extend(&e->headers, h[1]);
                 }
         return r < 0 ? refuse(ret_failure, SAND_ERROR_UNAVAILABLE, "out of memory", r) : 0;
+}
+
+/* What came by globald says how deep it is. Of anybody else it could only refuse the caller's own event. */
+static int event_read_depth(Event *e, Failure *ret_failure) {
+        for (char **h = e->headers; h && h[0]; h += 2)
+                if (streq(h[0], SAND_HEADER_DEPTH)) {
+                        size_t n = strlen(h[1]);
+
+                        if (n < 1 || n > 2 || strspn(h[1], "0123456789") != n)
+                                return refuse(ret_failure, SAND_ERROR_BAD_REQUEST,
+                                              "malformed header " SAND_HEADER_DEPTH ": expected a number up to 32", -EINVAL);
+                        e->depth = (unsigned) strtoul(h[1], NULL, 10);
+                        if (e->depth > EVENT_DEPTH_MAX)
+                                return refuse_depth(ret_failure);
+                }
+        return 0;
 }
 
 static void caller_wait(Caller *c, Event *e) {
@@ -141,6 +161,8 @@ void caller_done(Caller *c) {
                 next = e->caller_next;
                 e->caller = NULL;
                 e->caller_prev = e->caller_next = NULL;
+                if (e->abandoned)
+                        e->abandoned(e);
         }
         c->calls = NULL;
         c->event = NULL;
@@ -217,8 +239,8 @@ int event_new(Caller *caller, WireMessage *call, bool oneway, Event **ret, Failu
         r = event_read_call(e, &execution, ret_failure);
         if (r >= 0)
                 r = event_identify(e, caller->event ? NULL : execution, ret_failure);
-        if (r >= 0 && caller->event)
-                r = event_inherit(e, caller->event, ret_failure);
+        if (r >= 0)
+                r = caller->event ? event_inherit(e, caller->event, ret_failure) : event_read_depth(e, ret_failure);
         if (r < 0) {
                 *call = e->call; /* to be answered */
                 e->call = (WireMessage) {};
@@ -283,6 +305,17 @@ void event_acknowledge(Event *e) {
                 return;
         wire_reply(wire, &out, &e->call, "s", 0);
         wire_put_string(&out, e->execution);
+        (void) wire_send(wire, &out);
+}
+
+void event_answer_id(Event *e, const char *id) {
+        Wire *wire = caller_wake(e);
+        WireWriter out;
+
+        if (!wire || e->call.no_reply)
+                return;
+        wire_reply(wire, &out, &e->call, "s", 0);
+        wire_put_string(&out, id);
         (void) wire_send(wire, &out);
 }
 

@@ -43,6 +43,9 @@ struct Event {
         Event *caller_prev, *caller_next;
         unsigned depth;
         bool oneway;             /* Send: nobody waits for the result */
+        const char *beyond;      /* globald's method that it goes to (upstream.h); NULL: a function here */
+        void (*abandoned)(Event *e); /* its caller is gone; may free it. NULL: nobody needs to know at once */
+        void *userdata;
 };
 
 /* Reads an Invoke or Send and takes the message over; on failure it stays the caller's, to be answered, and
@@ -61,6 +64,8 @@ bool event_is_abandoned(const Event *e);
 
 /* Tells the caller of a Send that the event is queued. */
 void event_acknowledge(Event *e);
+/* Answers a Send or Emit that waited for globald. */
+void event_answer_id(Event *e, const char *id);
 /* Answers the caller; a caller that is gone is no error. `usage` may be NULL. */
 void event_fail(Event *e, const Failure *failure, const Usage *usage);
 void event_forward(Event *e, const char *content_type, const Usage *usage, const Payload *payload);

@@ -87,14 +87,31 @@ static void on_ready(Instance *i) {
         }
 }
 
-static void on_invoke(Instance *i, WireMessage *m, bool oneway) {
+/* "app/function" -> what is after the own application's name, else NULL. */
+static const char *own_function(const Supervisor *s, const char *target) {
+        const char *rest = s->app ? startswith(target, s->app) : NULL;
+
+        return rest && *rest == '/' ? rest + 1 : NULL;
+}
+
+static void on_invoke(Instance *i, WireMessage *m, const char *member) {
+        Supervisor *s = supervisor_of(i);
+        bool invoke = streq(member, "Invoke"), emit = streq(member, "Emit");
         Failure failure;
+        const char *own;
         Event *e;
 
-        if (event_new(&i->caller, m, oneway, &e, &failure) < 0)
+        /* What globald is to keep is answered when it has it. */
+        if (event_new(&i->caller, m, !invoke && !emit && !s->upstream, &e, &failure) < 0) {
                 (void) wire_reply_failure(&i->wire, m, &failure, NULL);
-        else
-                supervisor_submit(supervisor_of(i), e);
+                return;
+        }
+        own = emit ? NULL : own_function(s, e->target);
+        if (own)
+                e->target = own;
+        if (!invoke || strchr(e->target, '/'))
+                e->beyond = member;
+        supervisor_submit(s, e);
 }
 
 static void on_result(Instance *i, const WireMessage *m);
@@ -105,9 +122,11 @@ static void on_message(Instance *i, WireMessage *m) {
         if (i->handle != 0 && (m->type == WIRE_REPLY || m->type == WIRE_ERROR) && m->reply_serial == i->handle)
                 on_result(i, m);
         else if (call && streq(m->member, "Invoke"))
-                on_invoke(i, m, false);
+                on_invoke(i, m, "Invoke");
         else if (call && streq(m->member, "Send"))
-                on_invoke(i, m, true);
+                on_invoke(i, m, "Send");
+        else if (call && streq(m->member, "Emit"))
+                on_invoke(i, m, "Emit");
         else if (m->type == WIRE_SIGNAL && streq(m->interface, SAND_INSTANCE_INTERFACE) && streq(m->member, "Ready"))
                 on_ready(i);
         else

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "protocol.h"
 #include "text.h"
+#include "upstream.h"
 
 /* After an answer the caller runs first; then what it left behind is put away, but not in the middle of the next event
  * if that is over soon: forks take the supervisor's time. */
@@ -81,6 +82,8 @@ int supervisor_new(const char *app, const char *run_dir, Supervisor **ret) {
                 r = hub_new(s->event, after_turn, s, &s->hub);
         if (r >= 0)
                 r = children_new(s->event, &s->children);
+        if (r >= 0 && !run_dir)
+                r = upstream_new(s, SAND_MACHINE_EVENTS_SOCKET, &s->upstream);
         if (r >= 0)
                 r = sandbox_init(&s->sandbox, !run_dir);
         if (r >= 0)
@@ -108,6 +111,7 @@ Supervisor *supervisor_free(Supervisor *s) {
                 next = f->next;
                 function_free(f);
         }
+        upstream_free(s->upstream);
         for (size_t i = 0; i < ELEMENTSOF(s->listen); i++)
                 sd_event_source_disable_unref(s->listen[i]);
         sd_event_source_disable_unref(s->housekeeping);
@@ -329,22 +333,32 @@ void supervisor_notify_status(Supervisor *s) {
                                   n == 1 ? "" : "s");
 }
 
+static bool is_emit(const Event *e) {
+        return e->beyond && streq(e->beyond, "Emit");
+}
+
 void supervisor_submit(Supervisor *s, Event *e) {
         Function *f = supervisor_find(s, e->target);
         Failure failure;
 
         supervisor_note_activity(s);
         s->n_events++;
-        if (f && f->spec) {
+        if (e->beyond && s->upstream) {
+                upstream_submit(s->upstream, e);
+                return;
+        }
+        if (f && f->spec && !is_emit(e)) {
                 function_submit(f, e);
                 return;
         }
         if (!s->version)
                 failure = (Failure) { .kind = SAND_ERROR_UNAVAILABLE,
                                       .message = "no version of the application is deployed" };
-        else if (strchr(e->target, '/'))
-                failure = (Failure) { .kind = SAND_ERROR_NOT_FOUND,
-                                      .message = "calls to other applications are not served by this version of SAND" };
+        else if (is_emit(e))
+                failure = (Failure) { .kind = SAND_ERROR_UNAVAILABLE, .message = "topics need sand-globald" };
+        else if (e->beyond && strchr(e->target, '/'))
+                failure = (Failure) { .kind = SAND_ERROR_UNAVAILABLE,
+                                      .message = "other applications need sand-globald" };
         else
                 failure = (Failure) { .kind = SAND_ERROR_NOT_FOUND, .message = "the application has no such function" };
         s->n_failed++;
@@ -433,13 +447,17 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
+static bool supervisor_has_events(const Supervisor *s) {
+        return s->n_running + s->n_queued > 0 || (s->upstream && upstream_in_flight(s->upstream) > 0);
+}
+
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata) {
         Supervisor *s = userdata;
         uint64_t idle = s->version ? s->version->manifest->idle_usec : USEC_PER_MINUTE, at;
 
         if (idle == USEC_INFINITY)
                 return 0;
-        if (s->n_running + s->n_queued > 0 || s->prepare)
+        if (supervisor_has_events(s) || s->prepare)
                 supervisor_note_activity(s);
         at = usec_add(s->active_usec, idle);
         if (at > now_usec())
@@ -457,7 +475,7 @@ static int on_stop_timeout(sd_event_source *source, uint64_t usec, void *userdat
         Supervisor *s = userdata;
 
         s->stop = sd_event_source_disable_unref(s->stop);
-        if (s->n_running + s->n_queued > 0) { /* they have their own deadlines */
+        if (supervisor_has_events(s)) { /* they have their own deadlines */
                 (void) sd_event_add_time_relative(s->event, &s->stop, CLOCK_MONOTONIC, GO_AWAY_USEC, 0,
                                                   on_stop_timeout, s);
                 return 0;
@@ -505,7 +523,7 @@ static bool connections_are_done(const Supervisor *s) {
 }
 
 void supervisor_check_stop(Supervisor *s) {
-        if (s->stopping && s->n_running + s->n_queued == 0 && connections_are_done(s))
+        if (s->stopping && !supervisor_has_events(s) && connections_are_done(s))
                 (void) sd_event_exit(s->event, 0);
 }
 

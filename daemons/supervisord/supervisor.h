@@ -16,6 +16,7 @@
 #include "placement.h"
 #include "sandbox.h"
 
+typedef struct Upstream Upstream;
 typedef struct Connection Connection;
 typedef struct Function Function;
 typedef struct Instance Instance;
@@ -43,6 +44,7 @@ typedef struct Version {
 struct Supervisor {
         sd_event *event;
         Hub *hub;
+        Upstream *upstream; /* NULL in developer's mode */
         char id[WIRE_ID_LENGTH + 1]; /* as a D-Bus server */
         Children *children;
         Journal journal;
