@@ -23,7 +23,7 @@
 /* The instance answers at the timeout; this is for an instance that does not. */
 #define GRACE_USEC USEC_PER_SEC
 
-static bool arg_send = false;
+static uint32_t arg_send = BRIDGE_INVOKE;
 static uint64_t arg_timeout_usec = USEC_INFINITY;
 static const char *arg_content_type = "";
 static const char *arg_target;
@@ -31,13 +31,15 @@ static const char *arg_file = "-";
 
 static int help(void) {
         puts("sand-call [OPTIONS...] TARGET [FILE|-]\n"
+             "sand-call --emit TOPIC [FILE|-]\n"
              "\n"
-             "Call another function of the application, from inside an exec function, and print its\n"
-             "result. The payload is FILE, or standard input.\n"
+             "Call another function of the application, or APP/FUNCTION, from inside an exec function, and\n"
+             "print its result. The payload is FILE, or standard input.\n"
              "\n"
              "  -h --help               Show this help\n"
              "     --version            Show the package's version\n"
-             "  -s --send               Queue the event and do not wait for a result\n"
+             "  -s --send               Return once the event is kept, and do not wait for a result\n"
+             "  -e --emit               The target is a topic: as --send, to all functions that want it\n"
              "  -t --timeout=SPAN       Give up after this time (\"1s\", \"5min 20s\"); never later than\n"
              "                          the deadline of the event at hand\n"
              "  -c --content-type=TYPE  What the payload is; JSON is assumed where nothing is said\n"
@@ -68,13 +70,14 @@ static int parse_argv(int argc, char *argv[]) {
                 { "help",         no_argument,       NULL, 'h' },
                 { "version",      no_argument,       NULL, 'V' },
                 { "send",         no_argument,       NULL, 's' },
+                { "emit",         no_argument,       NULL, 'e' },
                 { "timeout",      required_argument, NULL, 't' },
                 { "content-type", required_argument, NULL, 'c' },
                 {}
         };
         int c;
 
-        while ((c = getopt_long(argc, argv, "hst:c:", options, NULL)) >= 0)
+        while ((c = getopt_long(argc, argv, "hset:c:", options, NULL)) >= 0)
                 switch (c) {
                 case 'h':
                         return help();
@@ -82,7 +85,10 @@ static int parse_argv(int argc, char *argv[]) {
                         puts("sand " SAND_VERSION);
                         return 0;
                 case 's':
-                        arg_send = true;
+                        arg_send = BRIDGE_SEND;
+                        break;
+                case 'e':
+                        arg_send = BRIDGE_EMIT;
                         break;
                 case 't':
                         if (parse_time_span(optarg, &arg_timeout_usec) < 0 || arg_timeout_usec == 0)
@@ -286,7 +292,7 @@ static int call(int bus, int memfd) {
                                 strerror(-r));
         if (*answer.kind)
                 return report_failure(&answer);
-        r = arg_send ? 0 : print_result(result);
+        r = arg_send != BRIDGE_INVOKE ? 0 : print_result(result);
         if (r < 0)
                 return complain(SAND_ERROR_FUNCTION_FAILED, "Failed to write the result: %s", strerror(-r));
         return 0;

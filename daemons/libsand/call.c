@@ -34,7 +34,7 @@ int context_start(sand_context *c, const ContextCall *call, uint32_t *ret_serial
 
         if (memfd < 0)
                 memfd = context_origin(c, call->data, call->size);
-        wire_call(c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, call->send ? "Send" : "Invoke",
+        wire_call(c->wire, &out, SAND_APP_PATH, SAND_APP_INTERFACE, call->member ? call->member : "Invoke",
                   SAND_INVOKE_FULL_SIGNATURE, memfd >= 0 ? 1 : wire_payload_fds(call->size));
         wire_put_string(&out, call->target);
         wire_put_string(&out, ""); /* the execution is inherited */
@@ -83,8 +83,8 @@ static int read_success(const WireMessage *m, sand_result *result) {
         int r;
 
         wire_reader_init(&in, m);
-        if (streq(m->signature, "s")) /* of Send */
-                return wire_read_string(&in, &result->content_type);
+        if (streq(m->signature, "s")) /* of Send and Emit */
+                return wire_read_string(&in, &result->id);
         if (!streq(m->signature, SAND_REPLY_FULL_SIGNATURE))
                 return -EBADMSG;
         (void) wire_read_string(&in, &result->content_type);
@@ -105,6 +105,7 @@ static sand_result *result_new(sand_context *c) {
                 .next = c->results,
                 .payload = { .data = "", .fd = -EBADF },
                 .content_type = "",
+                .id = "",
                 .cause = "",
         };
         if (c->results)
@@ -221,9 +222,10 @@ int context_call(sand_context *c, const char *target, const char *content_type, 
         return call_and_wait(c, &call, ret);
 }
 
-int context_send(sand_context *c, const char *target, const char *content_type, const void *data, size_t size) {
+int context_send(sand_context *c, const char *member, const char *target, const char *content_type, const void *data,
+                 size_t size, char **ret_id) {
         const ContextCall call = {
-                .send = true,
+                .member = member,
                 .target = target,
                 .content_type = content_type,
                 .data = data,
@@ -232,7 +234,17 @@ int context_send(sand_context *c, const char *target, const char *content_type, 
                 .timeout_usec = UINT64_MAX,
         };
 
-        return call_and_wait(c, &call, NULL);
+        sand_result *result = NULL;
+        int r;
+
+        r = call_and_wait(c, &call, &result);
+        if (r >= 0 && ret_id) {
+                *ret_id = strdup(result->id);
+                if (!*ret_id)
+                        r = -ENOMEM;
+        }
+        sand_result_free(result);
+        return r;
 }
 
 int sand_call(sand_context *c, const char *target, const void *data, size_t size, sand_result **ret) {
@@ -240,7 +252,11 @@ int sand_call(sand_context *c, const char *target, const void *data, size_t size
 }
 
 int sand_send(sand_context *c, const char *target, const void *data, size_t size) {
-        return context_send(c, target, NULL, data, size);
+        return context_send(c, "Send", target, NULL, data, size, NULL);
+}
+
+int sand_emit(sand_context *c, const char *topic, const void *data, size_t size) {
+        return context_send(c, "Emit", topic, NULL, data, size, NULL);
 }
 
 const void *sand_result_data(const sand_result *result) {

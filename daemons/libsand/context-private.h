@@ -36,7 +36,7 @@ struct sand_result {
         sand_result *prev, *next;
         WireMessage reply;
         WirePayload payload;
-        const char *content_type, *kind, *error, *message, *cause;
+        const char *content_type, *id, *kind, *error, *message, *cause;
 };
 
 /* The sealed memfd that these very bytes came in, or -EBADF: what is passed on as it came is not copied. */

@@ -17,8 +17,9 @@ int context_fail_as(sand_context *context, const char *sand_error, const char *m
  * bound of its own (relative microseconds; UINT64_MAX: the event's deadline only). */
 int context_call(sand_context *context, const char *target, const char *content_type,
                  const void *data, size_t size, uint64_t timeout_usec, sand_result **ret);
-int context_send(sand_context *context, const char *target, const char *content_type,
-                 const void *data, size_t size);
+/* `member` is "Send" or "Emit"; *ret_id, which may be NULL, is to be freed. */
+int context_send(sand_context *context, const char *member, const char *target, const char *content_type,
+                 const void *data, size_t size, char **ret_id);
 const char *sand_result_cause(const sand_result *result); /* "" when there is none */
 /* The vocabulary's name of a failed call ("FunctionFailed", "Busy"), NULL of a successful one. */
 const char *sand_result_kind(const sand_result *result);
@@ -33,7 +34,7 @@ size_t context_headers(const sand_context *context, const char *const **ret);
  * result of the reply (or error) with that serial, which it takes over. Either returns a negative errno;
  * context_result() also -EREMOTEIO with *ret, as sand_call() does. */
 typedef struct ContextCall {
-        bool send;                 /* sand_send(), not sand_call() */
+        const char *member;        /* "Send", "Emit"; NULL: Invoke */
         const char *target, *content_type;
         const void *data;
         size_t size;

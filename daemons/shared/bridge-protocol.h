@@ -11,9 +11,13 @@
 #define BRIDGE_VERSION 1U
 #define BRIDGE_CONNECTIONS_MAX 16U
 
+#define BRIDGE_INVOKE 0U
+#define BRIDGE_SEND 1U
+#define BRIDGE_EMIT 2U
+
 typedef struct BridgeRequest {
         uint32_t version;
-        uint32_t send;          /* 1: Send, 0: Invoke */
+        uint32_t send;          /* BRIDGE_INVOKE, ... */
         uint64_t timeout_usec;  /* UINT64_MAX: none but the event's deadline */
         char target[256];
         char content_type[260];

@@ -154,7 +154,7 @@ static int serve_request(BridgeConnection *connection, sand_context *context) {
                 r = wire_memfd_check(memfd, &size);
         if (r >= 0) {
                 const ContextCall call = {
-                        .send = request.send != 0,
+                        .member = request.send == BRIDGE_EMIT ? "Emit" : request.send == BRIDGE_SEND ? "Send" : NULL,
                         .target = request.target,
                         .content_type = request.content_type,
                         .size = size,

@@ -173,10 +173,11 @@ typedef struct Call {
         const char *target, *content_type, *data;
         size_t size;
         uint64_t timeout_usec;
-        bool send;
+        const char *member; /* "Send", "Emit"; NULL: a call */
+        char *id;           /* what they answered; to be freed */
 } Call;
 
-static int run_call(PyObject *self, const Call *call, sand_result **ret) {
+static int run_call(PyObject *self, Call *call, sand_result **ret) {
         sand_context *context;
         int r;
 
@@ -186,8 +187,8 @@ static int run_call(PyObject *self, const Call *call, sand_result **ret) {
         context = ((ContextObject *) self)->context;
         if (!context)
                 r = -EPIPE;
-        else if (call->send)
-                r = context_send(context, call->target, call->content_type, call->data, call->size);
+        else if (call->member)
+                r = context_send(context, call->member, call->target, call->content_type, call->data, call->size, &call->id);
         else
                 r = context_call(context, call->target, call->content_type, call->data, call->size,
                                  call->timeout_usec, ret);
@@ -248,16 +249,14 @@ static PyObject *context_object_call(PyObject *self, PyObject *args, PyObject *n
         return value;
 }
 
-static PyObject *context_object_send(PyObject *self, PyObject *args, PyObject *named) {
-        static char *names[] = { "target", "payload", NULL };
-        PyObject *payload = NULL, *owner = NULL;
-        Call call = { .send = true };
+static PyObject *send_or_emit(PyObject *self, const char *member, const char *target, PyObject *payload) {
+        Call call = { .member = member, .target = target };
+        PyObject *owner = NULL, *id;
         sand_context *context;
         int r;
 
         context = get(self);
-        if (!context || !PyArg_ParseTupleAndKeywords(args, named, "s|O:send", names, &call.target, &payload) ||
-            encode_payload(payload, &call, &owner) < 0)
+        if (!context || encode_payload(payload, &call, &owner) < 0)
                 return NULL;
         r = run_call(self, &call, NULL);
         Py_XDECREF(owner);
@@ -269,19 +268,44 @@ static PyObject *context_object_send(PyObject *self, PyObject *args, PyObject *n
                 raise_call_error(r, call.target, NULL);
                 return NULL;
         }
-        Py_RETURN_NONE;
+        id = string_or_null(call.id);
+        free(call.id);
+        return id;
+}
+
+static PyObject *context_object_send(PyObject *self, PyObject *args, PyObject *named) {
+        static char *names[] = { "target", "payload", NULL };
+        PyObject *payload = NULL;
+        const char *target;
+
+        if (!PyArg_ParseTupleAndKeywords(args, named, "s|O:send", names, &target, &payload))
+                return NULL;
+        return send_or_emit(self, "Send", target, payload);
+}
+
+static PyObject *context_object_emit(PyObject *self, PyObject *args, PyObject *named) {
+        static char *names[] = { "topic", "payload", NULL };
+        PyObject *payload = NULL;
+        const char *topic;
+
+        if (!PyArg_ParseTupleAndKeywords(args, named, "s|O:emit", names, &topic, &payload))
+                return NULL;
+        return send_or_emit(self, "Emit", topic, payload);
 }
 
 static PyMethodDef methods[] = {
         { "get_remaining_time_in_millis", remaining_time, METH_NOARGS,
           "Milliseconds until the event's deadline, at which the process is killed." },
         { "call", (PyCFunction) (void *) context_object_call, METH_VARARGS | METH_KEYWORDS,
-          "call(target, payload={}, timeout=None)\n\nCalls another function of the application and returns its "
-          "result. bytes travel as they are, everything else as JSON. `timeout` is in seconds. Raises "
+          "call(target, payload={}, timeout=None)\n\nCalls another function of the application, or \"app/function\", "
+          "and returns its result. bytes travel as they are, everything else as JSON. `timeout` is in seconds. Raises "
           "sand.FunctionError." },
         { "send", (PyCFunction) (void *) context_object_send, METH_VARARGS | METH_KEYWORDS,
-          "send(target, payload={})\n\nQueues an event for another function of the application, in memory. "
-          "Raises sand.FunctionError if it is refused." },
+          "send(target, payload={})\n\nSends an event to another function of the application, or \"app/function\", and "
+          "returns its id once it is on disk (under sandctl run: in memory). Raises sand.FunctionError if it is refused." },
+        { "emit", (PyCFunction) (void *) context_object_emit, METH_VARARGS | METH_KEYWORDS,
+          "emit(topic, payload={})\n\nSends an event to every function whose trigger matches the topic and returns its "
+          "id once it is on disk. Raises sand.FunctionError if it is refused." },
         {}
 };
 

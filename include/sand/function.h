@@ -51,15 +51,20 @@ int sand_reply_content_type(sand_context *context, const char *content_type);
 int sand_fail(sand_context *context, const char *error, const char *format, ...)
         __attribute__((__format__(__printf__, 3, 4)));
 
-/* Calls another function of the application and waits for its result. The callee's time is bounded by this
+/* Calls another function of the application, or `app/function` of one that allows it, and waits for its result. The callee's time is bounded by this
  * event's deadline. On success 0 and *ret, to be freed with sand_result_free(). When the callee failed:
  * -EREMOTEIO, and *ret describes the failure. Also -EMSGSIZE, -ENOMEM, -EPIPE (supervisor gone). */
 int sand_call(sand_context *context, const char *target, const void *data, size_t size,
               sand_result **ret);
 
-/* Queues an event for another function and does not wait for it. 0 once it is queued. -EREMOTEIO when it was
- * refused; then sand_last_error() says why. The event is kept in memory only: it is lost with the machine. */
+/* Sends an event to a function, or `app/function` of an application that allows it, and does not wait for its result. 0
+ * once it is on disk: it is delivered, and retried, even if the machine ends (under `sandctl run` it is kept in memory).
+ * -EREMOTEIO when it was refused; then sand_last_error() says why. */
 int sand_send(sand_context *context, const char *target, const void *data, size_t size);
+
+/* Emits an event on a topic: to every function whose trigger matches, kept as sand_send() keeps it; errors as there. Under
+ * `sandctl run` there are no topics. */
+int sand_emit(sand_context *context, const char *topic, const void *data, size_t size);
 
 const void *sand_result_data(const sand_result *result);   /* never NULL; not terminated */
 size_t sand_result_size(const sand_result *result);
@@ -69,7 +74,7 @@ const char *sand_result_error(const sand_result *result);
 const char *sand_result_message(const sand_result *result);
 void sand_result_free(sand_result *result);                /* accepts NULL */
 
-/* Text of the last failed sand_call() or sand_send() of this context, or "". */
+/* Text of the last failed sand_call(), sand_send() or sand_emit() of this context, or "". */
 const char *sand_last_error(const sand_context *context);
 
 /* About the event. Strings are owned by the context. */

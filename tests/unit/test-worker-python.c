@@ -215,7 +215,10 @@ static void test_calls(void **state) {
                   "null", "Invoke", "", "application/json" },
                 { HANDLE "context.call('other', None)", { .content_type = "application/json" },
                   "null", "Invoke", "null", "application/json" },
-                { HANDLE "context.send('other', [1])", {}, "null", "Send", "[1]", "application/json" },
+                { HANDLE "context.send('other', [1])", {}, "\"0123456789abcdef0123456789abcdef\"", "Send", "[1]",
+                  "application/json" },
+                { HANDLE "context.emit('orders.paid', [1])", {}, "\"0123456789abcdef0123456789abcdef\"", "Emit", "[1]",
+                  "application/json" },
                 { "import sand\ndef handle(e, c):\n    try:\n        c.call('other')\n    except sand.FunctionError as x:\n"
                   "        return [x.kind, x.error, x.message, x.cause, x.target, str(x)]",
                   { .error = "org.sand.Error.FunctionFailed" },

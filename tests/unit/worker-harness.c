@@ -221,7 +221,7 @@ static void answer_call(Instance *i, sd_bus_message *m) {
                                                          UINT64_C(1), UINT64_C(2), UINT64_C(3)), 0);
         } else {
                 assert_return_code(sd_bus_message_new_method_return(m, &reply), 0);
-                if (streq(i->last_member, "Send"))
+                if (!streq(i->last_member, "Invoke"))
                         assert_return_code(sd_bus_message_append(reply, "s", EXECUTION), 0);
                 else {
                         assert_return_code(sd_bus_message_append(reply, "s(ttt)", a->content_type ?: "",
@@ -238,7 +238,8 @@ static int on_instance_message(sd_bus_message *m, void *userdata, sd_bus_error *
         if (sd_bus_message_is_signal(m, SAND_INSTANCE_INTERFACE, "Ready"))
                 i->ready = true;
         else if (sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Invoke") ||
-                 sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Send")) {
+                 sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Send") ||
+                 sd_bus_message_is_method_call(m, SAND_APP_INTERFACE, "Emit")) {
                 assert_string_equal(sd_bus_message_get_signature(m, 1), SAND_INVOKE_FULL_SIGNATURE);
                 note_call(i, m);
                 answer_call(i, m);
