@@ -85,7 +85,7 @@
  *   "payload_base64", "payload_content_type", "headers".
  * Replay (root), Drop (root): payload {"ids": [...]} or {"app": NAME, "function": NAME} or {"all": true} -> {"events": 3}.
  *   A replayed event keeps its id, and has all its attempts again.
- * Compare: target is a source; payload an array of keys -> an array of those that were never accepted of that source as
+ * Compare: target is `app//source`; payload an array of keys -> an array of those that were never accepted of that source as
  *   idempotency keys with "sand-key-keep". Keys of the source that are not in the array are forgotten.
  * State (root) -> counters for people and machines.
  *
