@@ -18,11 +18,17 @@ static const char *trigger_suffix(const char *s) {
         return number && *number && strlen(number) <= 9 && !number[strspn(number, "0123456789")] ? suffix : NULL;
 }
 
+/* Any other third part makes the instance one of its own: units that share one are not told apart by systemd, which then says
+ * nothing of them. */
+static bool is_label(const char *s) {
+        return *s && !strchr(s, ':') && !startswith(s, "timer-") && !startswith(s, "path-");
+}
+
 static int trigger_set(TriggerName *n, const char *trigger) {
         const char *suffix = trigger_suffix(trigger);
 
         if (!suffix)
-                return -EINVAL;
+                return is_label(trigger) ? 0 : -EINVAL;
         n->path = streq(suffix, "path");
         n->trigger = strdup(trigger);
         if (!n->trigger || asprintf(&n->source, "sand-trigger-%s-%s.%s", n->app, strchr(trigger, '-') + 1, suffix) < 0)

@@ -9,7 +9,7 @@
 #include "macro.h"
 #include "protocol.h"
 
-/* APP:FUNCTION, or of a unit of an application's own APP:FUNCTION:timer-N or path-N. */
+/* APP:FUNCTION, APP:FUNCTION:LABEL, or of a unit of an application's own APP:FUNCTION:timer-N or path-N. */
 typedef struct TriggerName {
         char *app, *function;
         char *trigger; /* "timer-0"; NULL: none */

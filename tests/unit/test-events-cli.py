@@ -322,7 +322,7 @@ class Trigger(Case):
     def test_what_is_refused(self):
         self.lay('Send', '!NotFound NotFound no such function')
         self.assertIn('no such function', self.trigger('shop:report:timer-2', status=1).err)
-        for word in ('shop', 'shop:', 'shop:f:x', 'shop:f:timer-', 'shop:f:timer-9', 'no:f:path-1', '../x:f:timer-0'):
+        for word in ('shop', 'shop:', 'shop:f:timer-', 'shop:f:timer-9', 'no:f:path-1', '../x:f:timer-0'):
             self.assertTrue(self.trigger(word, status=1).err)
 
     def test_new_files(self):

@@ -26,8 +26,8 @@ static void assert_event(json_object *o, const char *expected) {
 
 static void test_names(void **state) {
         static const char *const wrong[] = {
-                "", "shop", "shop:", ":f", "Shop:f", "shop:f:", "shop:f:timer", "shop:f:timer-", "shop:f:timer-1x", "shop:f:path-1:2",
-                "shop:f:http-0", "shop:f:timer-9999999999", "sh/op:f", "shop:../f",
+                "", "shop", "shop:", ":f", "Shop:f", "shop:f:", "shop:f:timer-", "shop:f:timer-1x", "shop:f:path-1:2",
+                "shop:f:timer-9999999999", "sh/op:f", "shop:../f",
         };
         TriggerName n;
 
@@ -37,6 +37,11 @@ static void test_names(void **state) {
         assert_null(n.trigger);
         assert_null(n.source);
         trigger_name_done(&n);
+        assert_int_equal(trigger_name_parse("my-shop:order:backup.service", &n), 0); /* a label */
+        assert_string_equal(n.function, "order");
+        assert_null(n.trigger);
+        trigger_name_done(&n);
+        n = (TriggerName) {};
         assert_int_equal(trigger_name_parse("my-shop:order:timer-12", &n), 0);
         assert_string_equal(n.source, "sand-trigger-my-shop-12.timer");
         assert_false(n.path);
