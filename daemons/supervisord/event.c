@@ -95,8 +95,8 @@ static int event_inherit(Event *e, const Event *parent, Failure *ret_failure) {
                 return refuse_depth(ret_failure);
         if (!e->oneway && parent->deadline > 0)
                 e->deadline = e->deadline > 0 ? MIN(e->deadline, parent->deadline) : parent->deadline;
-        if (headers_have(e->headers, "traceparent"))
-                return 0;
+        if (headers_have(e->headers, "traceparent") || strv_length(e->headers) >= 2 * EVENT_HEADERS_MAX)
+                return 0; /* as many as may be: those who hand it on count on that */
         for (char **h = parent->headers; h && h[0] && r >= 0; h += 2)
                 if (streq(h[0], "traceparent")) {
                         r = strv_extend(&e->headers, h[0]);
