@@ -29,6 +29,11 @@
 #define PAUSE_MIN_USEC (50 * USEC_PER_MSEC)
 #define PAUSE_MAX_USEC (5 * USEC_PER_SEC)
 #define UNFINISHED_RETRY_USEC USEC_PER_SEC
+/* What waits is looked at for its age, whether it has room or not. */
+#define OVERDUE_USEC USEC_PER_SEC
+#define OVERDUE_AGAIN_USEC (10 * USEC_PER_MSEC)
+#define OVERDUE_AT_ONCE 256U
+#define OVERDUE_BYTES (UINT64_C(4) << 20)
 #define WINDOW_UNLIMITED 64U
 #define DEAD_MESSAGE_ID "5a8e0c1f7d4b4f0c9b3e6d2a1c7f8e94"
 
@@ -591,6 +596,49 @@ static void target_take(Globald *g, Target *t, unsigned room, uint64_t now) {
                 arm(g, now + USEC_PER_SEC);
 }
 
+/* ---- what has waited too long ---- */
+
+static void arm_overdue(Globald *g, uint64_t delay) {
+        if (g->stopping || g->taking_overdue || sd_event_source_get_enabled(g->overdue, NULL) > 0)
+                return;
+        (void) sd_event_source_set_time_relative(g->overdue, delay);
+        (void) sd_event_source_set_enabled(g->overdue, SD_EVENT_ONESHOT);
+}
+
+static void on_overdue_taken(int error, LogEvent *events, size_t n, void *userdata) {
+        Globald *g = userdata;
+
+        g->taking_overdue = false;
+        for (size_t i = 0; error >= 0 && i < n; i++) {
+                Target *t = target_get(g, events[i].app, events[i].function);
+
+                if (!t) /* as of dispatch_deliver() */
+                        continue;
+                in_flight_add(g, t, events[i].size);
+                dispatch_deliver(g, events + i);
+        }
+        if (error < 0)
+                (void) globald_note_disk(g, error);
+        else if (n > 0)
+                arm_overdue(g, OVERDUE_AGAIN_USEC);
+        for (const Target *t = g->targets; t; t = t->next)
+                if (t->next_due <= globald_now(g)) {
+                        arm_overdue(g, OVERDUE_USEC);
+                        break;
+                }
+        globald_check_stop(g);
+}
+
+static int on_overdue(sd_event_source *source, uint64_t usec, void *userdata) {
+        Globald *g = userdata;
+
+        g->taking_overdue = g->engine->take(g->log, NULL, NULL, OVERDUE_AT_ONCE, OVERDUE_BYTES, globald_now(g),
+                                            on_overdue_taken, g) >= 0;
+        if (!g->taking_overdue)
+                arm_overdue(g, OVERDUE_USEC);
+        return 0;
+}
+
 /* Takes what is due and has room, or sees to it that this is done in time. */
 static void target_look(Globald *g, Target *t) {
         uint64_t now = globald_now(g), at = MAX(t->next_due, t->pause_until);
@@ -598,6 +646,8 @@ static void target_look(Globald *g, Target *t) {
 
         if (t->taking || t->asking || g->stopping || t->next_due == USEC_INFINITY)
                 return;
+        if (t->next_due <= now)
+                arm_overdue(g, OVERDUE_USEC);
         if (at > now) {
                 arm(g, at);
                 return;
@@ -639,6 +689,10 @@ int dispatch_start(Globald *g) {
         if (r >= 0)
                 r = sd_event_source_set_enabled(g->due, SD_EVENT_OFF);
         if (r >= 0)
+                r = sd_event_add_time_relative(g->event, &g->overdue, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_overdue, g);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(g->overdue, SD_EVENT_OFF);
+        if (r >= 0)
                 r = sd_event_add_time_relative(g->event, &g->unfinished_retry, CLOCK_MONOTONIC, 0, USEC_PER_MSEC,
                                                on_unfinished, g);
         if (r >= 0)
@@ -655,10 +709,12 @@ bool dispatch_is_idle(const Globald *g) {
 
 void dispatch_stop(Globald *g) {
         (void) sd_event_source_set_enabled(g->due, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(g->overdue, SD_EVENT_OFF);
 }
 
 void dispatch_free(Globald *g) {
         sd_event_source_disable_unref(g->due);
+        sd_event_source_disable_unref(g->overdue);
         sd_event_source_disable_unref(g->unfinished_retry);
         for (Delivery *d = g->unfinished, *next; d; d = next) {
                 next = d->next;

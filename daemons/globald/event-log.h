@@ -152,7 +152,8 @@ typedef struct LogEngine {
         /* All `n` or none. -ENOBUFS, at once: too much waits for the disk. */
         int (*accept)(Log *log, LogAccept *events, size_t n, log_done_t done, void *userdata);
         /* Makes up to `n` events of a function that are due by `now` RUNNING, `bytes` of payload at most but at least one;
-         * oldest next_usec first. */
+         * oldest next_usec first. app NULL: those of all functions that are too old by `now`, oldest expires_usec first;
+         * that is no attempt. */
         int (*take)(Log *log, const char *app, const char *function, unsigned n, uint64_t bytes, uint64_t now,
                     log_events_t done, void *userdata);
         int (*finish)(Log *log, LogFinish *finish, log_done_t done, void *userdata);

@@ -32,7 +32,8 @@ typedef struct Globald {
         uint64_t accepting_bytes; /* ... and their payloads */
         Waiter *waiters;          /* query.c: who waits for an event to end */
         unsigned n_waiters;
-        sd_event_source *due, *unfinished_retry, *expire, *status, *sigterm, *sigint, *stop_deadline;
+        bool taking_overdue;
+        sd_event_source *due, *overdue, *unfinished_retry, *expire, *status, *sigterm, *sigint, *stop_deadline;
         uint64_t start_realtime, start_boottime;
         uint64_t n_accepted, n_duplicates, n_done, n_retried, n_given_back, n_dead;
         int disk_error;           /* of the last commit; 0: it went well */

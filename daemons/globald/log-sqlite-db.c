@@ -30,6 +30,7 @@ static const char *const migrations[] = {
         " app TEXT NOT NULL, source TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL, seq INTEGER NOT NULL,"
         " random INTEGER NOT NULL, PRIMARY KEY (app, source, key)) WITHOUT ROWID;"
         "CREATE INDEX key_until ON key (until) WHERE until < " TIME_INFINITY ";",
+        "CREATE INDEX event_expires ON event (expires_usec) WHERE state = 0;",
 };
 
 #define EVENT_COLUMNS \
@@ -56,7 +57,9 @@ static const char *const statement_sql[_STATEMENT_MAX] = {
         [STATEMENT_PAYLOAD_REMOVE] = "DELETE FROM payload WHERE seq = ?",
         [STATEMENT_DUE] = "SELECT " EVENT_COLUMNS " FROM event WHERE app = ? AND function = ? AND state = 0"
                           " AND next_usec <= ? ORDER BY next_usec, seq LIMIT ?",
-        [STATEMENT_BEGIN_ATTEMPT] = "UPDATE event SET state = 1, attempt = attempt + 1 WHERE seq = ?",
+        [STATEMENT_OVERDUE] = "SELECT " EVENT_COLUMNS " FROM event WHERE state = 0 AND expires_usec <= ?"
+                              " ORDER BY expires_usec LIMIT ?",
+        [STATEMENT_BEGIN_ATTEMPT] = "UPDATE event SET state = 1, attempt = ?2 WHERE seq = ?1",
         [STATEMENT_SUCCEEDED] =
                 "UPDATE event SET state = 2, finished_usec = ?3, keep_until = ?4, result_type = ?5, result = ?6, error = -1,"
                 " error_class = NULL, message = NULL, cause = NULL WHERE seq = ?1 AND random = ?2 AND state = 1",

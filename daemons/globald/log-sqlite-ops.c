@@ -309,12 +309,14 @@ static int op_accept(OpContext *c, Op *op) {
 /* ---- take and finish ---- */
 
 static int find_due(OpContext *c, Op *op) {
-        _cleanup_(query_done) Query q = query_new(&c->db, STATEMENT_DUE);
+        _cleanup_(query_done) Query q = query_new(&c->db, op->app ? STATEMENT_DUE : STATEMENT_OVERDUE);
         uint64_t bytes = 0;
         int r;
 
-        query_text(&q, op->app);
-        query_text(&q, op->function);
+        if (op->app) {
+                query_text(&q, op->app);
+                query_text(&q, op->function);
+        }
         query_time(&q, op->now);
         query_int(&q, op->n);
         while ((r = query_step(&q)) > 0) {
@@ -332,12 +334,15 @@ static int find_due(OpContext *c, Op *op) {
         return r;
 }
 
-static int begin_attempt(OpContext *c, LogEvent *e) {
+/* One that is too old is only taken to be ended. */
+static int begin_attempt(OpContext *c, LogEvent *e, uint64_t now) {
         _cleanup_(query_done) Query q = query_new(&c->db, STATEMENT_BEGIN_ATTEMPT);
 
         e->state = LOG_RUNNING;
-        e->attempt++;
+        if (now < e->expires_usec)
+                e->attempt++;
         query_int(&q, e->id.seq);
+        query_int(&q, e->attempt);
         return query_run(&q);
 }
 
@@ -347,7 +352,7 @@ static int op_take(OpContext *c, Op *op) {
         for (size_t i = 0; i < op->n_found && r >= 0; i++) {
                 r = read_payload(c, op, op->events + i);
                 if (r >= 0)
-                        r = begin_attempt(c, op->events + i);
+                        r = begin_attempt(c, op->events + i, op->now);
         }
         return r;
 }

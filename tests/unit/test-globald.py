@@ -463,6 +463,21 @@ class Bounds(Rig):
         self.assertEqual(self.ended(other, 5)['status'], 'done')
 
 
+class Ages(Rig):
+    settings = '[Events]\nEventsInFlightMax=2\n'
+
+    def test_waiting(self):
+        """What finds no room is a dead letter when it is too old, not when there is room."""
+        self.publish('demo', 1000000, most=1, delay={'on_failure': 'demo/echo'})
+        slow = self.send('demo/delay', b'4000')
+        old, waits = self.send('demo/delay', b'1', max_age_usec=300000), self.send('demo/delay', b'1')
+        e = self.ended(old, 3)
+        self.assertEqual((e['status'], e['error'], e['attempts']), ('dead', 'Timeout', 0))
+        self.assertEqual([self.execution(i)['status'] for i in (slow, waits)], ['running', 'accepted'])
+        self.assertEqual([self.ended(i)['status'] for i in (slow, waits)], ['done', 'done'])
+        self.assertIn('done', [e['status'] for e in self.host.ask('Executions', '', {'function': 'echo'})])
+
+
 class FullDisk(Rig):
     def start(self):
         if not os.path.ismount(f'{self.dir}/state'):
