@@ -7,7 +7,9 @@ import time
 
 
 def write(book, line):
-    """In one write: whatever dies, a line is there or it is not. On disk, for the power may fail (tests/vm)."""
+    """In one write: whatever dies, a line is there or it is not. On disk, for the power may fail (tests/vm).
+    For all: each function is a user of its own, and they write the same books."""
+    os.umask(0)
     fd = os.open(f"/state/{book}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.write(fd, f"{line}\n".encode())
     os.fsync(fd)
