@@ -23,7 +23,7 @@ static const char *const migrations[] = {
         "CREATE TABLE payload (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);"
         "CREATE INDEX event_due ON event (app, function, next_usec, seq) WHERE state = 0;"
         "CREATE INDEX event_running ON event (state) WHERE state = 1;"
-        "CREATE INDEX event_dead ON event (app, function, seq) WHERE state = 3;"
+        "CREATE INDEX event_dead ON event (state) WHERE state = 3;"
         "CREATE INDEX event_keep ON event (keep_until) WHERE state >= 2;"
         "CREATE INDEX event_source ON event (source) WHERE state < 2 AND source IS NOT NULL;"
         "CREATE TABLE key ("
@@ -77,6 +77,9 @@ static const char *const statement_sql[_STATEMENT_MAX] = {
         [STATEMENT_PREFIX] = "SELECT seq, random FROM event WHERE seq BETWEEN ? AND ? LIMIT 2",
         [STATEMENT_LIST] =
                 "SELECT " EVENT_COLUMNS " FROM event WHERE seq < ? AND (?2 IS NULL OR app = ?2) AND"
+                " (?3 IS NULL OR function = ?3) AND (?4 < 0 OR state = ?4) ORDER BY seq DESC LIMIT ?5",
+        [STATEMENT_LIST_DEAD] = /* the index is used where the query says "state = 3" */
+                "SELECT " EVENT_COLUMNS " FROM event WHERE state = 3 AND seq < ? AND (?2 IS NULL OR app = ?2) AND"
                 " (?3 IS NULL OR function = ?3) AND (?4 < 0 OR state = ?4) ORDER BY seq DESC LIMIT ?5",
         [STATEMENT_REPLAY] = REPLAY_SET "WHERE seq = ?1 AND random = ?2 AND state = 3",
         [STATEMENT_REPLAY_FILTER] = REPLAY_SET "WHERE seq IN " DEAD_FILTER,
@@ -277,7 +280,7 @@ static int create(const char *path) {
 
         fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0)
-                return errno == EEXIST ? 0 : -errno;
+                return errno != EEXIST || access(path, R_OK | W_OK) < 0 ? -errno : 0; /* SQLite calls -EROFS an I/O error */
         copy = strdup(path);
         if (!copy)
                 return -ENOMEM;

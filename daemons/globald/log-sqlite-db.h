@@ -26,6 +26,7 @@ typedef enum Statement {
         STATEMENT_GET,
         STATEMENT_PREFIX,
         STATEMENT_LIST,
+        STATEMENT_LIST_DEAD,
         STATEMENT_REPLAY,
         STATEMENT_REPLAY_FILTER,
         STATEMENT_DROP_PAYLOAD,

@@ -494,8 +494,8 @@ static uint64_t filter_before(const LogFilter *f) {
 }
 
 static int op_list(OpContext *c, Op *op) {
-        _cleanup_(query_done) Query q = query_new(&c->db, STATEMENT_LIST);
         const LogFilter *f = &op->filter;
+        _cleanup_(query_done) Query q = query_new(&c->db, f->state == LOG_DEAD ? STATEMENT_LIST_DEAD : STATEMENT_LIST);
         int r;
 
         query_int(&q, filter_before(f));

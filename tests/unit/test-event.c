@@ -342,7 +342,7 @@ static void test_headers_are_bounded(void **state) {
         Pair *p = *state;
         Event *e;
 
-        e = accept_nested(p, nested_headers(p, EVENT_HEADERS_MAX, 1), EVENT_CALL); /* what is inherited has no room */
+        e = accept_nested(p, nested_headers(p, EVENT_HEADERS_MAX, 1), false); /* what is inherited has no room */
         assert_int_equal(strv_length(e->headers), 2 * EVENT_HEADERS_MAX);
         event_free(e);
 
