@@ -285,6 +285,16 @@ static void count_outcome(Globald *g, const Delivery *d) {
         }
 }
 
+static void retry_soon(Globald *g) {
+        (void) sd_event_source_set_time_relative(g->unfinished_retry, UNFINISHED_RETRY_USEC);
+        (void) sd_event_source_set_enabled(g->unfinished_retry, SD_EVENT_ONESHOT);
+}
+
+static void look_again(Globald *g) {
+        g->look_at_all = true;
+        retry_soon(g);
+}
+
 static int on_unfinished(sd_event_source *source, uint64_t usec, void *userdata) {
         Globald *g = userdata;
         Delivery *list = TAKE_PTR(g->unfinished);
@@ -292,6 +302,11 @@ static int on_unfinished(sd_event_source *source, uint64_t usec, void *userdata)
         for (Delivery *next; list; list = next) {
                 next = list->next;
                 delivery_write(list);
+        }
+        if (g->look_at_all) {
+                g->look_at_all = false;
+                if (dispatch_look_at_all(g) < 0)
+                        look_again(g);
         }
         return 0;
 }
@@ -305,8 +320,7 @@ static void on_finished(int error, void *userdata) {
                 (void) globald_note_disk(g, error);
                 d->next = g->unfinished;
                 g->unfinished = TAKE_PTR(d);
-                (void) sd_event_source_set_time_relative(g->unfinished_retry, UNFINISHED_RETRY_USEC);
-                (void) sd_event_source_set_enabled(g->unfinished_retry, SD_EVENT_ONESHOT);
+                retry_soon(g);
                 return;
         }
         if (error >= 0) {
@@ -580,9 +594,10 @@ static void on_taken(int error, LogEvent *events, size_t n, void *userdata) {
                 in_flight_add(g, t, events[i].size);
                 dispatch_deliver(g, events + i);
         }
-        if (error < 0)
+        if (error < 0) {
                 (void) globald_note_disk(g, error);
-        if (error < 0 || n == 0)
+                t->next_due = globald_now(g) + USEC_PER_SEC; /* then again */
+        } else if (n == 0)
                 target_ask(g, t); /* when is the next one due? */
         target_look(g, t);
         globald_check_stop(g);
@@ -667,7 +682,8 @@ static void on_all_backlog(int error, const LogBacklog *list, size_t n, void *us
         uint64_t total = 0;
 
         if (error < 0) {
-                (void) log_error_errno(error, "Failed to look for events that wait: %m");
+                (void) log_error_errno(error, "Failed to look for events that wait, trying again: %m");
+                look_again(g);
                 return;
         }
         for (size_t i = 0; i < n; i++) {
@@ -704,7 +720,7 @@ bool dispatch_is_idle(const Globald *g) {
         for (const Target *t = g->targets; t; t = t->next)
                 if (t->next_due != USEC_INFINITY || t->taking || t->asking)
                         return false;
-        return g->n_in_flight == 0 && g->accepting_bytes == 0 && !g->unfinished;
+        return g->n_in_flight == 0 && g->n_accepting == 0 && !g->unfinished && !g->look_at_all && !g->taking_overdue;
 }
 
 void dispatch_stop(Globald *g) {

@@ -33,6 +33,7 @@ typedef struct Globald {
         Waiter *waiters;          /* query.c: who waits for an event to end */
         unsigned n_waiters;
         bool taking_overdue;
+        bool look_at_all;         /* dispatch.c: that failed, again soon */
         sd_event_source *due, *overdue, *unfinished_retry, *expire, *status, *sigterm, *sigint, *stop_deadline;
         uint64_t start_realtime, start_boottime;
         uint64_t n_accepted, n_duplicates, n_done, n_retried, n_given_back, n_dead;

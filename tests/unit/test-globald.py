@@ -488,18 +488,33 @@ class FullDisk(Rig):
         super().setUp()
         self.addCleanup(lambda: subprocess.run(['umount', '-l', f'{self.dir}/state']))
 
-    def test_full(self):
-        """What is refused says so, what was under way ends, and space is used again."""
-        slow = self.send('demo/delay', b'1000')
+    def fill(self):
         with open(f'{self.dir}/state/filler', 'wb', buffering=0) as f, self.assertRaises(OSError):
             while True:
                 f.write(b'x' * 4096)
+
+    def test_full(self):
+        """What is refused says so, what was under way ends, and space is used again."""
+        slow = self.send('demo/delay', b'1000')
+        self.fill()
         self.assertIn('full', self.refused('Unavailable', 'Send', 'demo/echo', b'x' * 200000))
         time.sleep(1.5)
         os.unlink(f'{self.dir}/state/filler')
         e = self.ended(slow)
         self.assertEqual((e['status'], e['attempts']), ('done', 1))
         self.ended(self.send('demo/empty'))
+
+    def test_patience(self):
+        """What is due while the disk is full is tried now and then, not all the time."""
+        i = self.send('demo/empty', delay_usec=1000000)
+        self.fill()
+        time.sleep(1.5)
+        before = self.host.ask('State')['batches']
+        time.sleep(1)
+        self.assertEqual(self.execution(i)['status'], 'accepted')
+        self.assertLess(self.host.ask('State')['batches'] - before, 20)
+        os.unlink(f'{self.dir}/state/filler')
+        self.assertEqual(self.ended(i)['status'], 'done')
 
 
 class Callbacks(Rig):
