@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""soak.py SECONDS: nothing accepted is lost. Loads the application of apps/ledger with asynchronous events, over HTTP, by
+"""soak.py SECONDS [VICTIM...]: nothing accepted is lost. Loads the application of apps/ledger with asynchronous events, over HTTP, by
 sandctl and by send(), and every few hundred milliseconds kills what serves them: an instance, a worker, the supervisor,
-the machine, the gateway, globald. Then all that was accepted must have ended, as done or as a dead letter; what is
+the machine, the gateway, globald; or only the victims that are named, also by `restart` of globald and by `upgrade` of
+the packages. Then all that was accepted must have ended, as done or as a dead letter; what is
 done must be in the functions' own record, and be there no more often than it was begun.
 
 A request that is refused or cut off while something dies is made again with the same Idempotency-Key, as a client
@@ -24,7 +25,8 @@ APP, STATE = "ledger", "/var/lib/sand/state/ledger"
 GATEWAY = ("127.0.0.1", 8080)
 FUNCTIONS = ("note", "note", "note", "slow", "flaky", "relay")
 CLIENTS, PAUSE = 6, 0.02
-KILL_EVERY = (0.2, 0.5)
+KILL_EVERY = (0.1, 0.4)
+RUN = os.getpid()  # in every key: books and log may be those of a run before
 PATIENCE = 180  # seconds, for all to end when the killing has
 
 stopping = threading.Event()
@@ -80,7 +82,7 @@ def http_client(number):
     for i in range(sys.maxsize):
         if stopping.is_set():
             break
-        function, key = random.choice(FUNCTIONS), f"http-{number}-{i}"
+        function, key = random.choice(FUNCTIONS), f"{RUN}-http-{number}-{i}"
         until = time.monotonic() + PATIENCE
         while not (id := post(connection, key, function)):
             if time.monotonic() > until:
@@ -95,7 +97,7 @@ def sandctl_client():
     for i in range(sys.maxsize):
         if stopping.is_set():
             break
-        key = f"sandctl-{i}"
+        key = f"{RUN}-sandctl-{i}"
         run = subprocess.run(["sandctl", "invoke", "--async", f"{APP}/note", "--data", json.dumps({"key": key})],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if run.returncode == 0:
@@ -134,15 +136,27 @@ def one_of(pids):
     return random.choice(pids) if pids else 0
 
 
-def workers():
-    """Of the running machine; not the children of what is no process."""
+def title(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
+
+
+def workers_and_instances():
+    """Of the running machine. An instance is its worker's sibling, younger and of the same title."""
+    workers, instances = {}, []
     pid = leader()
-    return children(pid) if pid else []
+    for child in children(pid) if pid else []:
+        if workers.setdefault(title(child), child) != child:
+            instances.append(child)
+    return list(workers.values()), instances
 
 
 VICTIMS = {
-    "instance": lambda: one_of([pid for worker in workers() for pid in children(worker)]),
-    "worker": lambda: one_of(workers()),
+    "instance": lambda: one_of(workers_and_instances()[1]),
+    "worker": lambda: one_of(workers_and_instances()[0]),
     "supervisor": leader,
     "machine": lambda: main_pid(f"sand-app@{APP}.service"),
     "gatewayd": lambda: main_pid("sand-gatewayd.service"),
@@ -150,10 +164,18 @@ VICTIMS = {
 }
 
 
-def kill_one():
-    kind = random.choice([*VICTIMS, "terminate"])
-    if kind == "terminate":
-        killed = subprocess.run(["machinectl", "terminate", APP], stderr=subprocess.DEVNULL).returncode == 0
+COMMANDS = {
+    "terminate": ["machinectl", "terminate", APP],
+    "restart": ["systemctl", "restart", "sand-globald.service"],
+    "upgrade": ["apt-get", "-y", "-q", "--reinstall", "install", *glob.glob("/root/debs/*.deb")],
+}
+
+
+def kill_one(kind):
+    if kind in COMMANDS:
+        killed = subprocess.run(COMMANDS[kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        if not killed and kind != "terminate":
+            complain(f"{kind} failed")
     else:
         pid = VICTIMS[kind]()
         killed = pid > 1
@@ -236,7 +258,7 @@ def account(ended):
 
 
 def main():
-    seconds = float(sys.argv[1])
+    seconds, victims = float(sys.argv[1]), sys.argv[2:] or [*VICTIMS, "terminate"]
     threads = [threading.Thread(target=http_client, args=(i,)) for i in range(CLIENTS)]
     threads.append(threading.Thread(target=sandctl_client))
     for thread in threads:
@@ -244,7 +266,7 @@ def main():
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         time.sleep(random.uniform(*KILL_EVERY))
-        kill_one()
+        kill_one(random.choice(victims))
     stopping.set()
     for thread in threads:
         thread.join()
@@ -254,8 +276,11 @@ def main():
     counts["sent by functions"] = len(read("sent"))
     print(f"{sum(kills.values())} kills: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kills.items())))
     print("events: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    if not kills or not accepted:
-        complain("nothing was killed, or nothing accepted")
+    if not accepted or sum(kills.values()) < seconds / 4:
+        complain("nothing was accepted, or hardly anything was killed")
+    for kind in victims if seconds >= 60 else []:
+        if not kills[kind]:
+            complain(f"{kind}: not once in {seconds:.0f} s")
     for text in wrong[:20]:
         print(text, file=sys.stderr)
     if wrong:
