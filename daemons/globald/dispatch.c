@@ -42,7 +42,10 @@ struct Target {
         Target *next;
         char *app, *function;
         double window;
-        unsigned in_flight;
+        unsigned in_flight;       /* with what is about to be taken, as are the bytes */
+        uint64_t in_flight_bytes;
+        unsigned taking_n;
+        uint64_t taking_bytes;
         bool taking, asking;
         uint64_t next_due;    /* globald_now(); USEC_INFINITY: nothing is known to wait */
         uint64_t pause_until; /* 0: it is not paused */
@@ -102,33 +105,68 @@ static const CatalogueFunction *target_spec(Globald *g, const Target *t) {
         return a ? catalogue_find(a->entry, t->function) : NULL;
 }
 
+/* Of what all share, an application is given no more than it leaves free: one alone has half of it, and who comes finds
+ * room whatever the others have. */
+static uint64_t share(uint64_t max, uint64_t used, uint64_t own) {
+        return (usec_sub(usec_sub(max, used), own) + 1) / 2;
+}
+
+static uint64_t target_share(const Globald *g, const Target *t) {
+        unsigned own = 0;
+
+        for (const Target *i = g->targets; i; i = i->next)
+                if (streq(i->app, t->app))
+                        own += i->in_flight;
+        return share(g->settings.in_flight_max, g->n_in_flight, own);
+}
+
+static uint64_t target_share_bytes(const Globald *g, const Target *t) {
+        uint64_t own = 0;
+
+        for (const Target *i = g->targets; i; i = i->next)
+                if (streq(i->app, t->app))
+                        own += i->in_flight_bytes;
+        return share(g->settings.in_flight_memory_max, g->in_flight_bytes, own);
+}
+
 static unsigned target_room(Globald *g, Target *t) {
         const CatalogueFunction *f = target_spec(g, t);
-        unsigned max = f && f->instances_max > 0 ? f->instances_max : WINDOW_UNLIMITED, window;
+        unsigned max = f && f->instances_max > 0 ? f->instances_max : WINDOW_UNLIMITED, window, room;
 
         t->window = MIN(t->window, (double) max);
         window = MAX((unsigned) t->window, 1U);
-        if (g->stopping || g->n_in_flight >= g->settings.in_flight_max || t->in_flight >= window)
+        if (g->stopping || t->in_flight >= window)
                 return 0;
-        return MIN(window - t->in_flight, g->settings.in_flight_max - g->n_in_flight);
+        room = (unsigned) MIN((uint64_t) (window - t->in_flight), target_share(g, t));
+        if (room == 0)
+                g->starved = true;
+        return room;
 }
 
-static bool memory_is_left(const Globald *g, size_t size) {
-        return g->in_flight_bytes == 0 || g->in_flight_bytes + size <= g->settings.in_flight_memory_max;
+static bool memory_is_left(Globald *g, const Target *t, size_t size) {
+        if (g->in_flight_bytes == 0 || size <= target_share_bytes(g, t))
+                return true;
+        g->starved = true;
+        return false;
 }
 
-static void in_flight_add(Globald *g, Target *t, size_t size) {
-        t->in_flight++;
-        g->n_in_flight++;
+static void in_flight_add(Globald *g, Target *t, unsigned n, uint64_t size) {
+        t->in_flight += n;
+        t->in_flight_bytes += size;
+        g->n_in_flight += n;
         g->in_flight_bytes += size;
 }
 
-static void in_flight_sub(Globald *g, Target *t, size_t size) {
-        assert(t->in_flight > 0);
-        t->in_flight--;
+static void in_flight_sub(Globald *g, Target *t, unsigned n, uint64_t size) {
+        assert(t->in_flight >= n && t->in_flight_bytes >= size);
+        t->in_flight -= n;
+        t->in_flight_bytes -= size;
+        g->n_in_flight -= n;
         g->in_flight_bytes -= size;
-        if (g->n_in_flight-- >= g->settings.in_flight_max && !g->stopping)
-                arm(g, globald_now(g)); /* others may have waited for it */
+        if (g->starved && !g->stopping) {
+                g->starved = false;
+                arm(g, globald_now(g));
+        }
 }
 
 bool dispatch_reserve(Globald *g, const char *app, const char *function, size_t size) {
@@ -136,10 +174,10 @@ bool dispatch_reserve(Globald *g, const char *app, const char *function, size_t 
         uint64_t now = globald_now(g);
 
         /* What waits longer comes first. */
-        if (!t || t->next_due <= now || t->taking || t->asking || t->pause_until > now || !memory_is_left(g, size) ||
+        if (!t || t->next_due <= now || t->taking || t->asking || t->pause_until > now || !memory_is_left(g, t, size) ||
             target_room(g, t) == 0)
                 return false;
-        in_flight_add(g, t, size);
+        in_flight_add(g, t, 1, size);
         return true;
 }
 
@@ -147,7 +185,7 @@ void dispatch_unreserve(Globald *g, const char *app, const char *function, size_
         Target *t = target_get(g, app, function);
 
         assert(t);
-        in_flight_sub(g, t, size);
+        in_flight_sub(g, t, 1, size);
         target_look(g, t);
 }
 
@@ -327,7 +365,7 @@ static void on_finished(int error, void *userdata) {
                 (void) globald_note_disk(g, 0);
                 count_outcome(g, d);
         }
-        in_flight_sub(g, t, d->event.size);
+        in_flight_sub(g, t, 1, d->event.size);
         if (d->finish.outcome == LOG_RETRY || d->finish.outcome == LOG_GIVE_BACK)
                 t->next_due = MIN(t->next_due, d->finish.next_usec);
         else
@@ -553,7 +591,7 @@ void dispatch_deliver(Globald *g, const LogEvent *e) {
         if (delivery_new(g, e, &d) < 0) {
                 /* It stays RUNNING in the log, and is due again when we are started anew. */
                 log_error("Out of memory: an event of %s/%s waits until the next start of the event log.", e->app, e->function);
-                in_flight_sub(g, t, e->size);
+                in_flight_sub(g, t, 1, e->size);
                 return;
         }
         d->target = t;
@@ -590,8 +628,9 @@ static void on_taken(int error, LogEvent *events, size_t n, void *userdata) {
         Globald *g = t->globald;
 
         t->taking = false;
+        in_flight_sub(g, t, t->taking_n, t->taking_bytes);
         for (size_t i = 0; error >= 0 && i < n; i++) {
-                in_flight_add(g, t, events[i].size);
+                in_flight_add(g, t, 1, events[i].size);
                 dispatch_deliver(g, events + i);
         }
         if (error < 0) {
@@ -604,10 +643,12 @@ static void on_taken(int error, LogEvent *events, size_t n, void *userdata) {
 }
 
 static void target_take(Globald *g, Target *t, unsigned room, uint64_t now) {
-        uint64_t bytes = usec_sub(g->settings.in_flight_memory_max, g->in_flight_bytes);
-
-        t->taking = g->engine->take(g->log, t->app, t->function, room, bytes, now, on_taken, t) >= 0;
-        if (!t->taking)
+        t->taking_n = room;
+        t->taking_bytes = MIN(target_share_bytes(g, t), g->settings.in_flight_memory_max / 8);
+        t->taking = g->engine->take(g->log, t->app, t->function, room, t->taking_bytes, now, on_taken, t) >= 0;
+        if (t->taking)
+                in_flight_add(g, t, t->taking_n, t->taking_bytes);
+        else
                 arm(g, now + USEC_PER_SEC);
 }
 
@@ -629,7 +670,7 @@ static void on_overdue_taken(int error, LogEvent *events, size_t n, void *userda
 
                 if (!t) /* as of dispatch_deliver() */
                         continue;
-                in_flight_add(g, t, events[i].size);
+                in_flight_add(g, t, 1, events[i].size);
                 dispatch_deliver(g, events + i);
         }
         if (error < 0)
@@ -670,10 +711,8 @@ static void target_look(Globald *g, Target *t) {
         room = target_room(g, t);
         if (room == 0)
                 return; /* whoever gives it back looks again */
-        if (!memory_is_left(g, 1)) {
-                arm(g, now + 10 * USEC_PER_MSEC);
+        if (!memory_is_left(g, t, 1))
                 return;
-        }
         target_take(g, t, room, now);
 }
 

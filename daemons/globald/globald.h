@@ -32,6 +32,7 @@ typedef struct Globald {
         uint64_t accepting_bytes; /* ... and their payloads */
         Waiter *waiters;          /* query.c: who waits for an event to end */
         unsigned n_waiters;
+        bool starved;             /* dispatch.c: some target waits for others' room */
         bool taking_overdue;
         bool look_at_all;         /* dispatch.c: that failed, again soon */
         sd_event_source *due, *overdue, *unfinished_retry, *expire, *status, *sigterm, *sigint, *stop_deadline;
