@@ -496,6 +496,8 @@ static int finish_success(Delivery *d, const CatalogueFunction *f, const char *c
         o->outcome = LOG_SUCCEEDED;
         o->error = _SAND_ERROR_INVALID;
         o->keep_until = o->now + d->globald->settings.result_retention;
+        if (payload->size > SAND_PAYLOAD_HARD_MAX) /* no supervisor sends it, and a log that cannot hold it would be stuck */
+                return -E2BIG;
         if (payload->size > 0 && payload_map(payload, &data, &mapping) < 0)
                 return -ENOMEM;
         d->result = malloc(MAX(payload->size, (size_t) 1));
