@@ -86,7 +86,9 @@ static void on_execution(int error, LogEvent *events, size_t n, void *userdata) 
         Request *q = userdata;
         const char *wait = request_header(q, "wait");
 
-        if (error < 0 || n == 0)
+        if (!q->conn) /* it went before there was anything to wait for */
+                (void) request_free(q);
+        else if (error < 0 || n == 0)
                 request_fail_log(q, error < 0 ? error : -ENOENT);
         else if (wait && streq(wait, "1") && events->state < LOG_DONE)
                 wait_for(q, events->id);
