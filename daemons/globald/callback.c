@@ -71,19 +71,32 @@ static bool v4_is_local(uint32_t a) { /* host order */
         return a >> 24 == 127 || a >> 24 == 0 || a >> 16 == 0xa9fe || a >> 28 >= 14; /* loopback, this, link-local, multicast */
 }
 
+/* The address that a translator or a tunnel makes of this one: NAT64 (RFC 6052), 6to4 (RFC 3056). */
+static bool v6_embeds(const struct in6_addr *a, uint32_t *ret) {
+        static const uint8_t nat64[12] = { 0x00, 0x64, 0xff, 0x9b };
+        size_t at;
+
+        if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a) || memcmp(a->s6_addr, nat64, sizeof(nat64)) == 0)
+                at = 12;
+        else if (a->s6_addr[0] == 0x20 && a->s6_addr[1] == 0x02)
+                at = 2;
+        else
+                return false;
+        memcpy(ret, a->s6_addr + at, sizeof(*ret));
+        *ret = ntohl(*ret);
+        return true;
+}
+
 static bool address_is_local(const struct sockaddr *sa) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) (const void *) sa;
+        uint32_t v4;
 
         if (sa->sa_family == AF_INET)
                 return v4_is_local(ntohl(((const struct sockaddr_in *) (const void *) sa)->sin_addr.s_addr));
         if (sa->sa_family != AF_INET6)
                 return true;
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) || IN6_IS_ADDR_V4COMPAT(&in6->sin6_addr)) {
-                uint32_t v4;
-
-                memcpy(&v4, in6->sin6_addr.s6_addr + 12, sizeof(v4));
-                return v4_is_local(ntohl(v4));
-        }
+        if (v6_embeds(&in6->sin6_addr, &v4))
+                return v4_is_local(v4);
         return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) ||
                IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr) || IN6_IS_ADDR_MULTICAST(&in6->sin6_addr);
 }

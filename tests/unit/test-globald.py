@@ -335,6 +335,17 @@ class Events(Rig):
         e = self.ended(i)
         self.assertEqual((e['status'], e['attempts']), ('done', 1))
 
+    def test_waiters_gone(self):
+        """Who asked to be told of an event's end and went is not kept."""
+        i = self.send('demo/delay', b'1500')
+        before = len(os.listdir(f'/proc/{self.globald.pid}/fd'))
+        for _ in range(50):
+            c = self.client()
+            c.begin('Execution', i, headers={'wait': '1'})
+            c.close()
+        self.eventually(lambda: len(os.listdir(f'/proc/{self.globald.pid}/fd')) <= before)
+        self.assertEqual(self.ended(i)['status'], 'done')
+
     def test_removed(self):
         self.publish('gone', 2000000)
         i = self.send('gone/empty', delay_usec=300000)
@@ -450,6 +461,16 @@ class Applications(Rig):
         self.eventually(lambda: len(self.host.ask('Executions', '', {'app': 'shop', 'status': 'done'})) == 2)
         time.sleep(0.3)
         self.assertEqual(len(self.host.ask('Executions', '', {'app': 'shop'})), 2)
+
+
+    def test_callback_forms(self):
+        """Addresses that lead to local ones are local."""
+        for a in '[::1]', '[::ffff:127.0.0.1]', '[64:ff9b::7f00:1]', '[64:ff9b::a9fe:a9fe]', '[2002:7f00:1::]', '0.0.0.0', \
+                '2130706433', '[fe80::1]':
+            self.ended(self.send('demo/event', callback=f'http://{a}:9/'))
+        letters = lambda: [e['error'] for e in self.host.ask('DeadLetters')]
+        self.eventually(lambda: len(letters()) == 8)
+        self.assertEqual(set(letters()), {'Denied'})
 
 
 class Bounds(Rig):
