@@ -218,6 +218,7 @@ Globald *globald_free(Globald *g) {
                 next = server_next(s);
                 server_free(s);
         }
+        g->closing = true;
         callbacks_free(g->callbacks);
         apps_free(g->apps); /* deliveries without an answer stay RUNNING in the log: they are due after the next start */
         if (g->log)

@@ -527,10 +527,15 @@ static void delivery_failed(Delivery *d, SandError error, const char *message) {
 
 static void on_reply(PeerCall *call, const PeerReply *reply, void *userdata) {
         Delivery *d = userdata;
-        const CatalogueFunction *f = target_spec(d->globald, d->target);
+        const CatalogueFunction *f;
         Target *t = d->target;
 
         d->call = NULL;
+        if (d->globald->closing) { /* it stays RUNNING in the log: it may have run, and runs again after the next start */
+                delivery_free(d);
+                return;
+        }
+        f = target_spec(d->globald, t);
         finish_begin(d);
         if (reply->error == _SAND_ERROR_INVALID) {
                 t->pauses = 0;

@@ -40,6 +40,7 @@ typedef struct Globald {
         uint64_t n_accepted, n_duplicates, n_done, n_retried, n_given_back, n_dead;
         int disk_error;           /* of the last commit; 0: it went well */
         bool stopping;
+        bool closing;             /* the end: answers come from our own side and say nothing */
         bool exit_on_idle;        /* the service manager starts us again for who connects */
         unsigned n_idle;          /* looks in a row at which there was nothing to do */
 } Globald;
