@@ -2,22 +2,18 @@
 #include "app.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 
+#include "catalogue-watch.h"
 #include "log.h"
 
 #define APPS_MAX 16384U
-#define WATCH_MASK (IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR)
 
 struct Apps {
         sd_event *event;
         char *dir, *socket_dir;
         char **sockets; /* NAME=PATH */
-        int dir_fd, inotify_fd;
-        sd_event_source *source;
+        CatalogueWatch *watch;
         App **apps; /* sorted by name */
         size_t n_apps;
 };
@@ -142,14 +138,14 @@ static void apps_remove(Apps *a, size_t position) {
 }
 
 /* Makes the list agree with the directory about one name. An entry that does not parse changes nothing. */
-static void apps_update(Apps *a, const char *name) {
+static void apps_update(Apps *a, int dir_fd, const char *name) {
         CatalogueEntry *entry;
         size_t position;
         bool known;
         int r;
 
         known = apps_position(a, name, &position) >= 0;
-        r = catalogue_read(a->dir_fd, name, &entry);
+        r = catalogue_read(dir_fd, name, &entry);
         if (r == -ENOENT) {
                 if (known)
                         apps_remove(a, position);
@@ -161,82 +157,18 @@ static void apps_update(Apps *a, const char *name) {
                 (void) log_warning_errno(r, "Failed to read %s/%s.json, ignoring: %m", a->dir, name);
 }
 
-static int apps_rescan(Apps *a) {
-        char **names;
-        int r;
+static void on_changed(int dir_fd, const char *name, void *userdata) {
+        Apps *a = userdata;
 
-        r = catalogue_list(a->dir_fd, &names);
-        if (r < 0)
-                return r;
-        for (size_t i = a->n_apps; i-- > 0;)
-                apps_update(a, a->apps[i]->name);
-        for (char **n = names; n && *n; n++)
-                apps_update(a, *n);
-        strv_free(names);
-        return 0;
-}
-
-static void apps_handle(Apps *a, const struct inotify_event *e) {
-        char name[64];
-        const char *dot;
-
-        if (e->mask & IN_Q_OVERFLOW) {
-                int r = apps_rescan(a);
-                if (r < 0)
-                        (void) log_warning_errno(r, "Failed to list %s, ignoring: %m", a->dir);
-                return;
-        }
-        if (e->len == 0)
-                return;
-        dot = strchr(e->name, '.');
-        if (!dot || !streq(dot, ".json") || (size_t) (dot - e->name) >= sizeof(name))
-                return;
-        memcpy(name, e->name, (size_t) (dot - e->name));
-        name[dot - e->name] = 0;
-        if (app_name_is_valid(name))
-                apps_update(a, name);
+        if (name)
+                apps_update(a, dir_fd, name);
+        else
+                for (size_t i = a->n_apps; i-- > 0;)
+                        apps_update(a, dir_fd, a->apps[i]->name);
 }
 
 int apps_refresh(Apps *a) {
-        _Alignas(struct inotify_event) char buffer[16 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
-        int n_changes = 0;
-
-        for (;;) {
-                ssize_t n = read(a->inotify_fd, buffer, sizeof(buffer));
-                if (n <= 0)
-                        return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : n_changes;
-                for (char *p = buffer; p < buffer + n;) {
-                        const struct inotify_event *e = (const struct inotify_event *) p;
-                        apps_handle(a, e);
-                        p += sizeof(*e) + e->len;
-                        n_changes++;
-                }
-        }
-}
-
-static int on_inotify(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        int r = apps_refresh(userdata);
-        if (r < 0)
-                (void) log_warning_errno(r, "Failed to follow the catalogue, ignoring: %m");
-        return 0;
-}
-
-static int apps_watch(Apps *a) {
-        int r;
-
-        /* Watched before it is read: nothing falls in between. */
-        a->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (a->inotify_fd < 0)
-                return -errno;
-        if (inotify_add_watch(a->inotify_fd, a->dir, WATCH_MASK) < 0)
-                return -errno;
-        a->dir_fd = open(a->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (a->dir_fd < 0)
-                return -errno;
-        r = sd_event_add_io(a->event, &a->source, a->inotify_fd, EPOLLIN, on_inotify, a);
-        if (r < 0)
-                return r;
-        return apps_rescan(a);
+        return catalogue_watch_refresh(a->watch);
 }
 
 int apps_new(sd_event *event, const char *catalogue_dir, const char *socket_dir, char *const *sockets,
@@ -247,7 +179,6 @@ int apps_new(sd_event *event, const char *catalogue_dir, const char *socket_dir,
         a = calloc(1, sizeof(Apps));
         if (!a)
                 return -ENOMEM;
-        a->dir_fd = a->inotify_fd = -EBADF;
         a->event = sd_event_ref(event);
         a->dir = strdup(catalogue_dir);
         a->socket_dir = strdup(socket_dir);
@@ -258,7 +189,7 @@ int apps_new(sd_event *event, const char *catalogue_dir, const char *socket_dir,
                 if (r < 0)
                         return r;
         }
-        r = apps_watch(a);
+        r = catalogue_watch_new(event, catalogue_dir, on_changed, a, &a->watch);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(a);
@@ -271,9 +202,7 @@ Apps *apps_free(Apps *a) {
         while (a->n_apps > 0)
                 apps_remove(a, a->n_apps - 1);
         free(a->apps);
-        sd_event_source_disable_unref(a->source);
-        safe_close(a->inotify_fd);
-        safe_close(a->dir_fd);
+        catalogue_watch_free(a->watch);
         strv_free(a->sockets);
         free(a->dir);
         free(a->socket_dir);

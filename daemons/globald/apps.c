@@ -2,21 +2,17 @@
 #include "apps.h"
 
 #include <assert.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/inotify.h>
 
+#include "catalogue-watch.h"
 #include "log.h"
 
 #define APPS_MAX 16384U
-#define WATCH_MASK (IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR)
 
 struct Apps {
         sd_event *event;
         char *dir, *socket_dir;
-        int dir_fd, inotify_fd;
-        sd_event_source *source;
+        CatalogueWatch *watch;
         App **apps; /* sorted by name */
         size_t n_apps;
 };
@@ -79,13 +75,13 @@ static void apps_remove(Apps *a, size_t position) {
 }
 
 /* Makes the list agree with the directory about one name. An entry that does not parse changes nothing. */
-static void apps_update(Apps *a, const char *name) {
+static void apps_update(Apps *a, int dir_fd, const char *name) {
         _cleanup_(catalogue_entry_freep) CatalogueEntry *entry = NULL;
         size_t position;
         bool known = apps_position(a, name, &position) >= 0;
         int r;
 
-        r = catalogue_read(a->dir_fd, name, &entry);
+        r = catalogue_read(dir_fd, name, &entry);
         if (r == -ENOENT) {
                 if (known)
                         apps_remove(a, position);
@@ -103,73 +99,16 @@ static void apps_update(Apps *a, const char *name) {
                 (void) log_warning_errno(r, "Failed to read %s/%s.json, ignoring: %m", a->dir, name);
 }
 
-static int apps_rescan(Apps *a) {
-        _cleanup_(strv_freep) char **names = NULL;
-        int r;
+static void on_changed(int dir_fd, const char *name, void *userdata) {
+        Apps *a = userdata;
 
-        r = catalogue_list(a->dir_fd, &names);
-        if (r < 0)
-                return r;
-        for (size_t i = a->n_apps; i-- > 0;) {
-                _cleanup_(freep) char *name = strdup(a->apps[i]->entry->name);
-                if (name)
-                        apps_update(a, name);
+        for (size_t i = name ? 0 : a->n_apps; i-- > 0;) {
+                _cleanup_(freep) char *known = strdup(a->apps[i]->entry->name); /* it goes with its entry */
+                if (known)
+                        apps_update(a, dir_fd, known);
         }
-        for (char **n = names; n && *n; n++)
-                apps_update(a, *n);
-        return 0;
-}
-
-static void apps_handle(Apps *a, const struct inotify_event *e) {
-        char name[APP_NAME_MAX + 1];
-        const char *dot;
-
-        if (e->mask & IN_Q_OVERFLOW) {
-                int r = apps_rescan(a);
-                if (r < 0)
-                        (void) log_warning_errno(r, "Failed to list %s, ignoring: %m", a->dir);
-                return;
-        }
-        dot = e->len > 0 ? strchr(e->name, '.') : NULL;
-        if (!dot || !streq(dot, ".json") || (size_t) (dot - e->name) >= sizeof(name))
-                return;
-        memcpy(name, e->name, (size_t) (dot - e->name));
-        name[dot - e->name] = 0;
-        if (app_name_is_valid(name))
-                apps_update(a, name);
-}
-
-static void apps_refresh(Apps *a) {
-        _Alignas(struct inotify_event) char buffer[16 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
-        ssize_t n;
-
-        while ((n = read(a->inotify_fd, buffer, sizeof(buffer))) > 0)
-                for (char *p = buffer; p < buffer + n;) {
-                        const struct inotify_event *e = (const struct inotify_event *) p;
-                        apps_handle(a, e);
-                        p += sizeof(*e) + e->len;
-                }
-}
-
-static int on_inotify(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
-        apps_refresh(userdata);
-        return 0;
-}
-
-static int apps_watch(Apps *a) {
-        int r;
-
-        /* Watched before it is read: nothing falls in between. */
-        a->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (a->inotify_fd < 0)
-                return -errno;
-        if (inotify_add_watch(a->inotify_fd, a->dir, WATCH_MASK) < 0)
-                return -errno;
-        a->dir_fd = open(a->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (a->dir_fd < 0)
-                return -errno;
-        r = sd_event_add_io(a->event, &a->source, a->inotify_fd, EPOLLIN, on_inotify, a);
-        return r < 0 ? r : apps_rescan(a);
+        if (name)
+                apps_update(a, dir_fd, name);
 }
 
 int apps_new(sd_event *event, const char *catalogue_dir, const char *socket_dir, Apps **ret) {
@@ -180,10 +119,9 @@ int apps_new(sd_event *event, const char *catalogue_dir, const char *socket_dir,
         if (!a)
                 return -ENOMEM;
         a->event = sd_event_ref(event);
-        a->dir_fd = a->inotify_fd = -EBADF;
         a->dir = strdup(catalogue_dir);
         a->socket_dir = strdup(socket_dir);
-        r = a->dir && a->socket_dir ? apps_watch(a) : -ENOMEM;
+        r = a->dir && a->socket_dir ? catalogue_watch_new(event, catalogue_dir, on_changed, a, &a->watch) : -ENOMEM;
         if (r < 0) {
                 apps_free(a);
                 return r;
@@ -198,9 +136,7 @@ Apps *apps_free(Apps *a) {
         while (a->n_apps > 0)
                 apps_remove(a, a->n_apps - 1);
         free(a->apps);
-        sd_event_source_disable_unref(a->source);
-        safe_close(a->inotify_fd);
-        safe_close(a->dir_fd);
+        catalogue_watch_free(a->watch);
         sd_event_unref(a->event);
         free(a->dir);
         free(a->socket_dir);
@@ -211,12 +147,12 @@ Apps *apps_free(Apps *a) {
 App *apps_find(Apps *a, const char *name) {
         size_t position;
 
-        apps_refresh(a);
+        (void) catalogue_watch_refresh(a->watch);
         return apps_position(a, name, &position) >= 0 ? a->apps[position] : NULL;
 }
 
 App *apps_find_uid(Apps *a, uint32_t uid) {
-        apps_refresh(a);
+        (void) catalogue_watch_refresh(a->watch);
         for (size_t i = 0; i < a->n_apps; i++)
                 if (a->apps[i]->entry->uid_base == uid)
                         return a->apps[i];
