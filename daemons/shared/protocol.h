@@ -93,7 +93,7 @@
  *   sand-idempotency-key  1 to 256 bytes: the same key of the same application (and source) is accepted once in a window
  *   sand-key-keep         "1": the key is kept until Compare forgets it
  *   sand-delay-usec       earliest delivery, after now
- *   sand-max-age-usec     dead after that, after now; at most and by default the function's retry.age_max
+ *   sand-max-age-usec     dead after that, after its delay; at most and by default the function's retry.age_max
  *   sand-callback         URL that the result is posted to
  *   sand-source           what set it off, such as a trigger's unit; shown
  *   sand-overlap          "skip": refused as Busy while another event of that source has not ended */

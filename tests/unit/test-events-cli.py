@@ -408,7 +408,6 @@ class Trigger(Case):
         self.assertEqual(len(self.sent()), 5000)
 
 
-@unittest.skipUnless(os.path.exists(os.path.join(BUILD, 'sand-globald')), 'no sand-globald is built')
 class Together(Case):
     """With sand-globald itself, and a machine whose functions do what their names say."""
 
