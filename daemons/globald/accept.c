@@ -474,6 +474,11 @@ void method_emit(Request *q) {
                 request_refuse(TAKE_PTR(a->request), SAND_ERROR_NOT_FOUND, "There is no application \"%s\".", app);
                 return;
         }
+        if (q->payload.size > SAND_EMIT_SIZE_MAX) { /* it is parsed, and kept once for each function */
+                request_refuse(TAKE_PTR(a->request), SAND_ERROR_TOO_LARGE, "The payload has %zu bytes, a topic takes %u.",
+                               q->payload.size, SAND_EMIT_SIZE_MAX);
+                return;
+        }
         if (!topic_is_valid(topic)) {
                 request_refuse(TAKE_PTR(a->request), SAND_ERROR_BAD_REQUEST, "Found the topic \"%.160s\", expected from 1 to %u "
                                "letters, digits, '.', '_' and '-'.", topic, SAND_TOPIC_SIZE_MAX);

@@ -53,6 +53,8 @@ static bool is_idle(const Globald *g) {
 static int on_status(sd_event_source *s, uint64_t usec, void *userdata) {
         Globald *g = userdata;
 
+        for (Server *i = g->servers; i; i = server_next(i))
+                server_try_again(i);
         g->n_idle = is_idle(g) ? g->n_idle + 1 : 0;
         if (g->exit_on_idle && !g->stopping && g->n_idle >= IDLE_LOOKS) {
                 log_info("Nothing waits, exiting.");

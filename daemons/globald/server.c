@@ -12,6 +12,8 @@
 #include "protocol.h"
 
 #define CONNS_MAX 4096U
+/* Of one machine: its supervisor needs one, and one more while the other is given up. */
+#define CONNS_PER_MACHINE_MAX 8U
 /* What one connection may wait for at a time: further ones stay in its socket. */
 #define REQUESTS_PER_CONN_MAX 1024U
 #define HEADERS_MAX 40U
@@ -298,6 +300,7 @@ static void on_queued(Wire *w) {
 static int conn_identify(Conn *c, int fd) {
         struct ucred who;
         socklen_t n = sizeof(who);
+        unsigned n_others = 0;
         const App *app;
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
@@ -309,6 +312,10 @@ static int conn_identify(Conn *c, int fd) {
         app = apps_find_uid(c->server->globald->apps, who.uid);
         if (!app)
                 return -EPERM;
+        for (const Conn *other = c->server->conns; other; other = other->next)
+                n_others += streq(other->app, app->entry->name);
+        if (n_others >= CONNS_PER_MACHINE_MAX)
+                return -EUSERS;
         (void) strcpy(c->app, app->entry->name);
         return 0;
 }
@@ -356,9 +363,10 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
                         return sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
                 if (connection < 0) {
-                        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                                (void) log_warning_errno(errno, "Failed to accept a connection: %m");
-                        return 0;
+                        if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+                                return 0;
+                        (void) log_warning_errno(errno, "Failed to accept a connection, trying again soon: %m");
+                        return sd_event_source_set_enabled(source, SD_EVENT_OFF); /* it would be said without end */
                 }
                 r = conn_new(s, connection);
                 if (r == -EPERM)
@@ -401,6 +409,11 @@ int server_new(Globald *g, int fd, bool machines, Server **ret) {
 
 Server *server_next(const Server *s) {
         return s->next;
+}
+
+void server_try_again(Server *s) {
+        if (s->listen && s->n_conns < CONNS_MAX)
+                (void) sd_event_source_set_enabled(s->listen, SD_EVENT_ON);
 }
 
 bool server_is_idle(const Server *s) {

@@ -44,6 +44,8 @@ Server *server_free(Server *s);
 Server *server_next(const Server *s);
 /* Nobody is connected. */
 bool server_is_idle(const Server *s);
+/* Accepts, if that had failed. */
+void server_try_again(Server *s);
 void server_stop(Server *s);
 
 /* methods.c: takes the request. */

@@ -66,7 +66,7 @@
  *   application. execution: what set it off; empty: it is an execution of its own. Headers that begin with "sand-" are
  *   options (below) and do not travel on; the others reach the function as with Invoke.
  *   -> {"id": ID, "duplicate": false}; duplicate: that key was there before, and nothing was accepted now.
- * Emit: target is a topic, SAND_TOPIC_CHARACTERS, at most 128 bytes; of the host `app//topic`. One event for each function
+ * Emit: target is a topic, SAND_TOPIC_CHARACTERS, at most 128 bytes, with at most 2 MiB; of the host `app//topic`. One event for each function
  *   whose trigger matches, of the application and of those that allow it, all or none on disk when the answer comes. Its payload is a
  *   CloudEvent 1.0 in structured mode (application/cloudevents+json), made here; or the payload itself, if its content type is that.
  *   -> {"id": ID, "events": 2}
@@ -102,6 +102,8 @@
 #define SAND_OPTION_PREFIX "sand-"
 #define SAND_TOPIC_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 #define SAND_TOPIC_SIZE_MAX 128U
+/* Of an emitted payload: what the gateway takes, 1 MiB, is longer in a CloudEvent, in base64. */
+#define SAND_EMIT_SIZE_MAX (2U * 1024U * 1024U)
 #define SAND_IDEMPOTENCY_KEY_MAX 256U
 
 /* Supervisor and worker, over a socketpair, descriptor SAND_CHANNEL_FD of the worker. The supervisor

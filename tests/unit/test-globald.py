@@ -428,6 +428,21 @@ class Applications(Rig):
         user = Client(f'{self.dir}/host')
         user.close()
 
+    def test_connections_of_one_machine(self):
+        mine = [self.demo] + [self.client(1000000) for _ in range(7)]
+        with self.assertRaises((EOFError, OSError)):
+            self.client(1000000)
+        self.client(2000000)  # others have theirs
+        mine.pop().close()
+        for _ in range(50):
+            try:
+                self.client(1000000)
+                break
+            except (EOFError, OSError):
+                time.sleep(0.1)
+        else:
+            self.fail('no connection after another has ended')
+
     def test_call(self):
         self.assertEqual(self.demo.call('Invoke', 'shop/echo', b'hello'), b'hello')
         self.assertIn('caller=demo', self.demo.call('Invoke', 'shop/info', headers={'caller': 'forged'}).decode())
@@ -453,6 +468,7 @@ class Applications(Rig):
         self.assertEqual(self.demo.ask('Emit', 'other', b'\xff', 'image/png')['events'], 1)
         self.assertEqual(self.host.ask('Emit', 'shut//orders.x')['events'], 1)
         self.refused('BadRequest', 'Emit', 'orders/new', client=self.demo)
+        self.refused('TooLarge', 'Emit', 'orders.new', b'"' + b'x' * (2 << 20) + b'"', client=self.demo)
 
     def test_emit_once(self):
         """A key is of the whole event: each function has it once."""
